@@ -1,0 +1,315 @@
+"""The typed config of a run: one tree, unknown keys refused, hashed, overridable by `key.path=value`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainer.contract.errors import ConfigError
+from trainer.contract.files import sha256_bytes
+
+
+class Section(BaseModel):
+    """A part of the tree: frozen, typed, without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ModelConfig(Section):
+    """Which pipeline is tuned."""
+
+    base: str = "spatialworld"
+    """`spatialworld` (the model shipped with this package), a local folder in diffusers format, or a hub id."""
+    revision: str | None = None
+    """Commit or branch of a hub id."""
+    adapter: str | None = None
+    """A LoRA folder or file to continue from; it stays the frozen reference, the new adapter is trained beside it."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute type of the frozen weights. LoRA weights and errors are float32 in any case."""
+
+
+class LoraConfig(Section):
+    """The low-rank adapter that is trained. Dropout is always 0: policy and reference must differ by weights alone."""
+
+    rank: int = Field(32, ge=1, le=1024)
+    alpha: float | None = Field(None, gt=0)
+    """Scale of the adapter is alpha/rank; None means alpha = rank."""
+    targets: Literal["all", "attention", "attention_mlp"] = "all"
+    """Linear layers that get an adapter: every one of the transformer, attention only, or attention and MLP."""
+
+
+class MaskDpoConfig(Section):
+    """Preference on the background, inpainting loss on the foreground."""
+
+    foreground_weight: float = Field(1.0, ge=0)
+    """lambda_fg."""
+    foreground_on: Literal["win", "both"] = "win"
+    """Whose foreground error enters the inpainting loss (our reading: the winner's)."""
+    boundary: Literal["soft", "exclude", "dpo", "sft"] = "soft"
+    """Latent cells that the mask cuts: weigh by coverage, leave out, give to the preference, or to the inpainting
+    loss."""
+
+
+class CapoConfig(Section):
+    """Global preference between differently cropped members of a pair. Weight 0 turns it off."""
+
+    weight: float = Field(0.5, ge=0)
+    """lambda_c."""
+    reading: Literal["independent_crops", "win_full_lose_crop", "condition_only"] = "independent_crops"
+    scale_min: float = Field(0.6, gt=0, le=1)
+    """Smallest side of a crop window as a share of the image's."""
+    scale_max: float = Field(1.0, gt=0, le=1)
+    min_foreground: float = Field(0.7, ge=0, le=1)
+    """Share of the subject's pixels that a window must keep."""
+    min_background: float = Field(0.15, ge=0, le=1)
+    """Share of a window's pixels that must be background."""
+    min_difference: float = Field(0.15, ge=0, lt=1)
+    """1 - intersection over union of the two windows: they must be clearly different."""
+
+    @model_validator(mode="after")
+    def _scales(self) -> Self:
+        if self.scale_min > self.scale_max:
+            raise ValueError("scale_min must not be above scale_max")
+        return self
+
+
+class ScpoConfig(Section):
+    """Narrow the gap of implicit rewards among winners. Weight 0 turns it off."""
+
+    weight: float = Field(0.1, ge=0)
+    """lambda_s."""
+    pairing: Literal["same_condition", "cross_scene", "pull_up"] = "same_condition"
+    """Winners of one condition (cross-scene pairs fill in where a condition has one winner only); winners of
+    different conditions; or as same_condition, with only the weaker winner moving."""
+    penalty: Literal["huber", "square"] = "huber"
+
+
+class ReplayConfig(Section):
+    """Plain inpainting loss (SFT) on winners, to keep the model on its data. Weight 0 turns it off."""
+
+    weight: float = Field(0.0, ge=0)
+    t_min: float = Field(0.0, ge=0, le=1)
+    t_max: float = Field(1.0, ge=0, le=1)
+    winners: Literal["other", "same"] = "other"
+    """Winners drawn independently of the batch's pairs, or the pairs' own winners at another t."""
+    per_step: int | None = Field(None, ge=1)
+    """Winners a step; None means as many as pairs."""
+
+    @model_validator(mode="after")
+    def _window(self) -> Self:
+        if self.t_min >= self.t_max:
+            raise ValueError("t_min must be below t_max")
+        return self
+
+
+class ObjectiveConfig(Section):
+    """L = L_Mask + lambda_c L_CAPO + lambda_s L_SCPO + replay."""
+
+    preference: Literal["mask_dpo", "dpo", "none"] = "mask_dpo"
+    """MaskDPO; plain Diffusion-DPO on the whole image (baseline); or no preference term (then replay is SFT)."""
+    beta: float = Field(2000.0, gt=0)
+    """Strength of the preference. It means nothing without `reduction`: it multiplies that error."""
+    reduction: Literal["region_mean", "full_mean", "sum"] = "region_mean"
+    """Error of a region: mean over the region, sum over the region / size of the image, or plain sum."""
+    t_weight: Literal["constant", "linear_squared"] = "constant"
+    """omega(t) of the implicit reward: 1 or (1-t)^2."""
+    t_min: float = Field(0.0, ge=0, le=1)
+    """Lower end of the preference terms' timestep window; t = 1 is noise. Layout is decided at high noise."""
+    t_max: float = Field(1.0, ge=0, le=1)
+    soft_labels: bool = False
+    """Weigh each pair's two outcomes by the annotators' p(win) instead of taking the winner as certain."""
+    mask_dpo: MaskDpoConfig = MaskDpoConfig()
+    capo: CapoConfig = CapoConfig()
+    scpo: ScpoConfig = ScpoConfig()
+    replay: ReplayConfig = ReplayConfig()
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.t_min >= self.t_max:
+            raise ValueError("t_min must be below t_max")
+        if self.preference == "none" and (self.capo.weight or self.scpo.weight):
+            raise ValueError(
+                "preference none leaves nothing for CAPO and SCPO to act beside: set capo.weight and scpo.weight to 0"
+            )
+        if self.preference == "none" and not self.replay.weight:
+            raise ValueError("preference none needs replay.weight above 0, or there is nothing to train on")
+        return self
+
+
+class OptimizerConfig(Section):
+    """AdamW with warm-up and a schedule."""
+
+    learning_rate: float = Field(1e-5, gt=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    epsilon: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest norm of the whole gradient."""
+    warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After the warm-up: constant, or down to 0 at the last step."""
+
+
+class TrainingConfig(Section):
+    """How long and how much at once."""
+
+    steps: int = Field(1000, ge=1)
+    pairs_per_step: int = Field(8, ge=1)
+    micro_batch: int | None = Field(None, ge=1)
+    """Pairs a forward; smaller ones accumulate gradients over a step. None takes all pairs of a step at once."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    log_every: int = Field(10, ge=1)
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of torch; None leaves torch's choice. Bit-exact resume needs the same number."""
+
+
+class ValidationConfig(Section):
+    """Margin and D_w, D_l on held-out pairs at fixed noise."""
+
+    every: int = Field(100, ge=0)
+    """Steps between validations; 0 turns them off."""
+    pairs: int = Field(64, ge=1)
+
+
+class SamplesConfig(Section):
+    """Images of held-out conditions at fixed seeds, drawn during training."""
+
+    every: int = Field(100, ge=0)
+    """Steps between sample grids; 0 turns them off."""
+    conditions: int = Field(8, ge=1)
+    steps: int = Field(20, ge=1)
+    guidance: float = Field(1.0, ge=0)
+    seed: int = Field(0, ge=0)
+
+
+class CheckpointsConfig(Section):
+    """When the state of training is published."""
+
+    every: int = Field(100, ge=1)
+    keep: int = Field(2, ge=1)
+    """How many checkpoints stay; older ones are removed after a new one is safe."""
+
+
+class RunConfig(Section):
+    """Everything that decides a run, beside the snapshot."""
+
+    recipe: str | None = None
+    """The recipe it came from, for the record."""
+    model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+    validation: ValidationConfig = ValidationConfig()
+    samples: SamplesConfig = SamplesConfig()
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+
+    def config_hash(self) -> str:
+        """SHA-256 of the canonical JSON of the tree; equal configs have equal hashes."""
+        body = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return sha256_bytes(body.encode())
+
+
+def parse_config(values: Mapping[str, Any], source: str = "the config") -> RunConfig:
+    """Build a RunConfig from plain values. Raises ConfigError with one sentence that names the key."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("config_invalid", _sentence(error, source)) from error
+
+
+def _sentence(error: ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        section = _section(first["loc"][:-1])
+        known = ", ".join(sorted(section.model_fields)) if section else "none"
+        return f"{source} has an unknown key {key}; known there: {known}."
+    message = first["msg"].removeprefix("Value error, ")
+    where = f"{key}: " if key else ""
+    return f"{source} cannot be used: {where}{message}, got {_short(first.get('input'))}."
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if not isinstance(value, BaseModel | dict) else "these values together"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _section(location: Iterable[Any]) -> type[BaseModel] | None:
+    section: type[BaseModel] = RunConfig
+    for part in location:
+        found = section.model_fields.get(str(part))
+        if found is None or not (isinstance(found.annotation, type) and issubclass(found.annotation, BaseModel)):
+            return None
+        section = found.annotation
+    return section
+
+
+def load_config(path: Path | str) -> RunConfig:
+    """Read a config from a JSON or YAML file. Raises ConfigError."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("config_unreadable", f"{path} cannot be read: {error}.") from error
+    try:
+        if path.suffix in (".yaml", ".yml"):
+            import yaml
+
+            values = yaml.safe_load(text)
+        else:
+            values = json.loads(text)
+    except ValueError as error:
+        raise ConfigError("config_unreadable", f"{path} is not valid {path.suffix[1:] or 'JSON'}: {error}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError("config_invalid", f"{path} holds no mapping of keys to values.")
+    return parse_config(values, str(path))
+
+
+def apply_overrides(config: RunConfig, overrides: Iterable[str] | Mapping[str, Any]) -> RunConfig:
+    """A new config with values replaced.
+
+    `overrides` is a list of `section.key=value` (value as JSON, else taken as text), or a mapping of dotted keys or
+    nested sections to values. Raises ConfigError naming the key.
+    """
+    values = config.model_dump(mode="json")
+    for key, value in _pairs(overrides):
+        _put(values, key, value)
+    return parse_config(values, "the config with overrides")
+
+
+def _pairs(overrides: Iterable[str] | Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    if isinstance(overrides, Mapping):
+        yield from overrides.items()
+        return
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError("override_invalid", f"The override {item!r} is not of the form section.key=value.")
+        try:
+            yield key.strip(), json.loads(text)
+        except ValueError:
+            yield key.strip(), text
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = values.get(section)
+        if not isinstance(inner, dict):
+            known = ", ".join(sorted(values))
+            raise ConfigError("override_unknown", f"The override {key} names no section {section}; known: {known}.")
+        values = inner
+    if last not in values:
+        known = ", ".join(sorted(values))
+        raise ConfigError("override_unknown", f"The override {key} names no known key; known there: {known}.")
+    if isinstance(value, Mapping) and isinstance(values[last], dict):
+        for inner_key, inner_value in value.items():
+            _put(values[last], inner_key, inner_value)
+    else:
+        values[last] = value
