@@ -1,0 +1,1 @@
+"""The service: judgments in, preference datasets and tuned generators out."""

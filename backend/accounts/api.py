@@ -1,0 +1,5 @@
+"""REST of the room accounts."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Pages of the room accounts."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

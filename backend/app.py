@@ -1,0 +1,113 @@
+"""The web application: the one place where the rooms are wired together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from backend.accounts import api as accounts_api
+from backend.accounts import pages as accounts_pages
+from backend.catalogue import api as catalogue_api
+from backend.catalogue import pages as catalogue_pages
+from backend.datasets import api as datasets_api
+from backend.datasets import pages as datasets_pages
+from backend.generation import api as generation_api
+from backend.generation import pages as generation_pages
+from backend.jobs import api as jobs_api
+from backend.jobs import pages as jobs_pages
+from backend.judging import api as judging_api
+from backend.judging import pages as judging_pages
+from backend.kit.blobs import open_blobs
+from backend.kit.database import Database
+from backend.kit.migrations import current_revision, head_revision
+from backend.kit.pages import STATIC
+from backend.kit.web import install_web
+from backend.overview import pages as overview_pages
+from backend.preferences import api as preferences_api
+from backend.preferences import pages as preferences_pages
+from backend.settings import Settings
+from backend.training import api as training_api
+from backend.training import pages as training_pages
+
+API_ROOMS = (
+    accounts_api,
+    jobs_api,
+    catalogue_api,
+    judging_api,
+    preferences_api,
+    datasets_api,
+    generation_api,
+    training_api,
+)
+PAGE_ROOMS = (
+    accounts_pages,
+    jobs_pages,
+    catalogue_pages,
+    judging_pages,
+    preferences_pages,
+    datasets_pages,
+    generation_pages,
+    training_pages,
+    overview_pages,
+)
+
+health = APIRouter()
+
+
+@health.get("/healthz", include_in_schema=False)
+def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@health.get("/readyz", include_in_schema=False)
+def readyz(request: Request) -> JSONResponse:
+    """Whether the database is at the newest schema and the blob store answers; 503 names what is not."""
+    problems = {}
+    try:
+        if current_revision(request.app.state.database) != head_revision():
+            problems["database"] = "The schema is not at its newest version: run `inpaintdpo migrate`."
+    except Exception as error:
+        problems["database"] = f"The database does not answer: {type(error).__name__}."
+    try:
+        request.app.state.blobs.check()
+    except Exception as error:
+        problems["blobs"] = f"The blob store does not answer: {type(error).__name__}."
+    return JSONResponse({"status": "unready" if problems else "ready", **problems}, status_code=503 if problems else 200)
+
+
+class VersionedStatic(StaticFiles):
+    """Static files; those asked for by their content's version may be kept for ever."""
+
+    async def get_response(self, path: str, scope):  # type: ignore[no-untyped-def]  # the parent has no types
+        response = await super().get_response(path, scope)
+        if b"v=" in scope.get("query_string", b""):
+            response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        else:
+            response.headers["cache-control"] = "no-cache"
+        return response
+
+
+def create_app(settings: Settings | None = None, *, database: Database | None = None) -> FastAPI:
+    """The service configured by `settings`; `database` may be handed over by whoever already holds one."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        if database is None:
+            app.state.database.dispose()
+
+    app = FastAPI(title="InpaintDPO", version="0.1.0", lifespan=lifespan, docs_url="/api/docs", redoc_url=None)
+    app.state.settings = settings
+    app.state.database = database or Database(settings.resolved_database_url)
+    app.state.blobs = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)
+    install_web(app, https=settings.secure_cookies)
+    app.include_router(health)
+    for room in API_ROOMS:
+        app.include_router(room.router, prefix="/api/v1")
+    for room in PAGE_ROOMS:
+        app.include_router(room.router, include_in_schema=False)
+    app.mount("/static", VersionedStatic(directory=STATIC), name="static")
+    return app

@@ -1,0 +1,5 @@
+"""REST of the room catalogue."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Pages of the room catalogue."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

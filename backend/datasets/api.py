@@ -1,0 +1,5 @@
+"""REST of the room datasets."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

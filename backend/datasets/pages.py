@@ -1,0 +1,5 @@
+"""Pages of the room datasets."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""REST of the room generation."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Pages of the room generation."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

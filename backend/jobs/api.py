@@ -1,0 +1,5 @@
+"""REST of the room jobs."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

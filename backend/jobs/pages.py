@@ -1,0 +1,5 @@
+"""Pages of the room jobs."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

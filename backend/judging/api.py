@@ -1,0 +1,5 @@
+"""REST of the room judging."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Pages seen from the top."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

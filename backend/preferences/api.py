@@ -1,0 +1,5 @@
+"""REST of the room preferences."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

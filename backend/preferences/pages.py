@@ -1,0 +1,5 @@
+"""Pages of the room preferences."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""REST of the room training."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

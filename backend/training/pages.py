@@ -1,0 +1,5 @@
+"""Pages of the room training."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
