@@ -128,6 +128,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name="uq_projects_slug"),
     )
     op.create_table(
+        "workers",
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("queue", sa.String(length=20), nullable=False),
+        sa.Column("version", sa.String(length=40), nullable=False),
+        sa.Column("slots", sa.Integer(), nullable=False),
+        sa.Column("busy", sa.Integer(), nullable=False),
+        sa.Column("has_trainer", sa.Boolean(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("busy >= 0 AND busy <= slots", name="ck_workers_busy_within_slots"),
+        sa.PrimaryKeyConstraint("name", name="pk_workers"),
+    )
+    op.create_index("ix_workers_seen_at", "workers", ["seen_at"], unique=False)
+
+    op.create_table(
         "api_tokens",
         sa.Column("id", BIG_ID, sa.Identity(always=False), nullable=False),
         sa.Column("token_hash", sa.String(length=64), nullable=False),
@@ -800,6 +815,7 @@ def downgrade() -> None:
     op.drop_table("generators")
     op.drop_table("audit_entries")
     op.drop_table("api_tokens")
+    op.drop_table("workers")
     op.drop_table("projects")
     op.drop_table("people")
     op.drop_table("jobs")
