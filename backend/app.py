@@ -74,7 +74,9 @@ def readyz(request: Request) -> JSONResponse:
         request.app.state.blobs.check()
     except Exception as error:
         problems["blobs"] = f"The blob store does not answer: {type(error).__name__}."
-    return JSONResponse({"status": "unready" if problems else "ready", **problems}, status_code=503 if problems else 200)
+    return JSONResponse(
+        {"status": "unready" if problems else "ready", **problems}, status_code=503 if problems else 200
+    )
 
 
 class VersionedStatic(StaticFiles):

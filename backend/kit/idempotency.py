@@ -48,5 +48,3 @@ def idempotent(
     body = json.loads(act().model_dump_json())
     record.status, record.body = 200, body
     return body
-
-

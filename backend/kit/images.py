@@ -16,7 +16,9 @@ def decode(data: bytes, *, name: str = "The image") -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
-            raise Invalid(f"{name} has {image.width}×{image.height} pixels; at most {MAX_PIXELS:,} are taken: shrink it.")
+            raise Invalid(
+                f"{name} has {image.width}×{image.height} pixels; at most {MAX_PIXELS:,} are taken: shrink it."
+            )
         image.load()
         return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:

@@ -82,7 +82,10 @@ async def _app_error(request: Request, error: AppError) -> Response:
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
     errors = [
-        {"field": ".".join(str(part) for part in item["loc"] if part not in {"body", "query", "path"}), "message": item["msg"]}
+        {
+            "field": ".".join(str(part) for part in item["loc"] if part not in {"body", "query", "path"}),
+            "message": item["msg"],
+        }
         for item in error.errors()
     ]
     fields = "; ".join(f"{item['field'] or 'body'}: {item['message']}" for item in errors)
