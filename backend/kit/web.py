@@ -80,6 +80,10 @@ async def _app_error(request: Request, error: AppError) -> Response:
     return respond_with_problem(request, error.problem())
 
 
+def _field(location: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in location if part not in {"body", "query", "path", "header"})
+
+
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
     errors = [
         {
@@ -116,7 +120,7 @@ async def _unexpected_error(request: Request, error: Exception) -> Response:
         "type": "urn:inpaintdpo:problem:internal_error",
         "title": "Something went wrong on our side",
         "status": 500,
-        "detail": f"Nothing you entered is lost if you go back. Tell an admin this number if it happens again: {request_id}.",
+        "detail": f"Go back and try again; if it happens again, tell an admin this number: {request_id}.",
         "code": "internal_error",
         "request_id": request_id,
     }
