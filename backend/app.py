@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from backend.accounts import api as accounts_api
 from backend.accounts import pages as accounts_pages
+from backend.accounts.access import guard
 from backend.catalogue import api as catalogue_api
 from backend.catalogue import pages as catalogue_pages
 from backend.datasets import api as datasets_api
@@ -101,7 +102,14 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         if database is None:
             app.state.database.dispose()
 
-    app = FastAPI(title="InpaintDPO", version="0.1.0", lifespan=lifespan, docs_url="/api/docs", redoc_url=None)
+    app = FastAPI(
+        title="InpaintDPO",
+        version="0.1.0",
+        lifespan=lifespan,
+        docs_url="/api/docs",
+        redoc_url=None,
+        dependencies=[Depends(guard)],
+    )
     app.state.settings = settings
     app.state.database = database or Database(settings.resolved_database_url)
     app.state.blobs = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)

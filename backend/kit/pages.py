@@ -8,7 +8,9 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
+from markupsafe import Markup
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "frontend_templates"
 STATIC = TEMPLATES / "static"
@@ -38,6 +40,12 @@ def ago(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%d")
 
 
+@pass_context
+def csrf_input(context: Context) -> Markup:
+    """The hidden field that every posting form needs."""
+    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(context.get("csrf_token", ""))
+
+
 def make_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -47,6 +55,7 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["static"] = static_url
+    environment.globals["csrf_input"] = csrf_input
     environment.filters["ago"] = ago
     environment.filters["thousands"] = lambda number: f"{number:,}"
     return environment

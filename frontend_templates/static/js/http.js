@@ -1,0 +1,47 @@
+// Requests to this service: sends the CSRF token, speaks JSON, turns problem documents into errors in words.
+
+export class Problem extends Error {
+  /** `status`, `code`, `errors` (fields) of an RFC 9457 document; `message` is the sentence to show. */
+  constructor(document) {
+    super(document.detail || document.title || "The request failed.");
+    this.status = document.status ?? 0;
+    this.code = document.code ?? "unknown";
+    this.errors = document.errors ?? [];
+    this.document = document;
+  }
+}
+
+export function csrfToken() {
+  return document.querySelector('meta[name="csrf-token"]')?.content ?? "";
+}
+
+/**
+ * Sends `body` (an object as JSON, or FormData as it is) and returns the parsed JSON answer, null for an empty one.
+ * Throws `Problem` when the service refuses, with status 0 when it cannot be reached.
+ * Options: `headers`, `signal`, `keepalive`.
+ */
+export async function request(method, url, body = undefined, options = {}) {
+  const headers = { accept: "application/json", ...options.headers };
+  if (!["GET", "HEAD"].includes(method)) headers["x-csrf-token"] = csrfToken();
+  const plain = body !== undefined && !(body instanceof FormData) && !(body instanceof Blob);
+  if (plain) headers["content-type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(url, {
+      method,
+      headers,
+      body: plain ? JSON.stringify(body) : body,
+      credentials: "same-origin",
+      signal: options.signal,
+      keepalive: options.keepalive,
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({ status: 0, code: "unreachable", detail: "The server cannot be reached. Check the network and try again." });
+  }
+  const text = await response.text();
+  const isJson = (response.headers.get("content-type") ?? "").includes("json");
+  const answer = isJson && text ? JSON.parse(text) : null;
+  if (response.ok) return answer;
+  throw new Problem(answer ?? { status: response.status, detail: `The server answered ${response.status}. Try again in a moment.` });
+}
