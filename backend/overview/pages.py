@@ -1,5 +1,45 @@
-"""Pages seen from the top."""
+"""The home page and a project's overview."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import HTMLResponse
+
+from backend.accounts.access import CurrentPerson
+from backend.accounts.models import Role
+from backend.catalogue.access import ProjectForMember
+from backend.kit.database import ReadSession
+from backend.kit.pages import render
+from backend.overview import repository
+from backend.overview.service import next_step, read_overview
 
 router = APIRouter()
+
+
+@router.get("/")
+def home(request: Request, person: CurrentPerson, session: ReadSession) -> HTMLResponse:
+    everything = person.role == Role.ADMIN
+    return render(
+        request,
+        "overview/home.html",
+        projects=repository.projects_of(session, None if everything else person.id),
+        mine=repository.judgments_by(session, person.id),
+    )
+
+
+@router.get("/projects/{slug}")
+def project_overview(
+    request: Request,
+    project: ProjectForMember,
+    person: CurrentPerson,
+    session: ReadSession,
+    x_fragment: Annotated[str | None, Header()] = None,
+) -> HTMLResponse:
+    """The five stations; with the header `X-Fragment: loop`, only the part that changes while jobs run."""
+    if person.role == Role.ANNOTATOR:
+        mine = repository.judgments_by(session, person.id).get(project.id, 0)
+        waiting = repository.judgment_counts(session, project.id).waiting
+        return render(request, "overview/for_annotator.html", project=project, mine=mine, waiting=waiting)
+    overview = read_overview(session, project)
+    template = "overview/_loop.html" if x_fragment == "loop" else "overview/project.html"
+    return render(request, template, project=project, overview=overview, step=next_step(overview))

@@ -1,0 +1,113 @@
+"""What a project's page says: the five stations, what is at work, and the next sensible step."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from backend.catalogue.models import Generator, Project, Split
+from backend.datasets.models import Snapshot, SnapshotState
+from backend.jobs.models import Job
+from backend.overview import repository
+from backend.overview.repository import JudgmentCounts
+from backend.training.models import ACTIVE_RUN_STATES, Run, RunState
+
+# Fewer judgments than this rarely leave a high-contrast pair in both splits.
+JUDGMENTS_BEFORE_A_DATASET = 50
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The state of one project's loop."""
+
+    conditions: dict[Split, int]
+    subjects: int
+    generators: list[tuple[Generator, int]]
+    judgments: JudgmentCounts
+    snapshot: Snapshot | None
+    run: Run | None
+    runs: int
+    jobs: list[Job]
+    failed_job: Job | None
+    rationality: dict[int, tuple[int, int]]
+
+    @property
+    def condition_count(self) -> int:
+        return sum(self.conditions.values())
+
+    @property
+    def candidate_count(self) -> int:
+        return sum(made for _, made in self.generators)
+
+    @property
+    def judgment_count(self) -> int:
+        return self.judgments.by_people + self.judgments.simulated
+
+
+@dataclass(frozen=True)
+class Step:
+    """The one thing to do next: where its button leads, relative to the project, and why."""
+
+    label: str
+    path: str
+    because: str
+
+
+def read_overview(session: Session, project: Project) -> Overview:
+    generators = repository.candidates_by_generator(session, project.id)
+    return Overview(
+        conditions=repository.conditions_by_split(session, project.id),
+        subjects=repository.subject_count(session, project.id),
+        generators=generators,
+        judgments=repository.judgment_counts(session, project.id),
+        snapshot=repository.latest_snapshot(session, project.id),
+        run=repository.latest_run(session, project.id),
+        runs=repository.run_count(session, project.id),
+        jobs=repository.jobs_at_work(session, project.id),
+        failed_job=repository.last_failed_job(session, project.id),
+        rationality=repository.rationality(session, [generator.id for generator, _ in generators], Split.VALIDATION),
+    )
+
+
+def next_step(overview: Overview) -> Step:
+    """The next sensible step of the loop."""
+    return _before_judging(overview) or _before_training(overview) or _after_training(overview)
+
+
+def _before_judging(overview: Overview) -> Step | None:
+    if not overview.condition_count:
+        if overview.jobs:
+            return Step("See the jobs", "/jobs", "The project is being filled; nothing can be judged yet.")
+        return Step("Import conditions", "import", "There is nothing to judge yet: bring subjects, masks and prompts.")
+    if not overview.candidate_count:
+        if overview.jobs:
+            return Step("See the conditions", "conditions", "The first candidates are being made.")
+        return Step("Make candidates", "generators", "The conditions have no images yet.")
+    if overview.judgment_count < JUDGMENTS_BEFORE_A_DATASET:
+        if overview.judgments.waiting:
+            return Step("Judge", "judge", f"{overview.judgments.waiting:,} judgments are wanted.")
+        if not overview.judgment_count and not overview.jobs:
+            return Step("Put candidates to judgment", "generators", "No comparison has been made of the candidates.")
+    return None
+
+
+def _before_training(overview: Overview) -> Step | None:
+    snapshot = overview.snapshot
+    if snapshot is None:
+        if overview.judgments.waiting and overview.judgment_count < JUDGMENTS_BEFORE_A_DATASET:
+            return Step("Judge", "judge", f"{overview.judgments.waiting:,} judgments are wanted.")
+        return Step("Freeze a dataset", "datasets", f"{overview.judgment_count:,} judgments can become pairs.")
+    if snapshot.state == SnapshotState.BUILDING:
+        return Step("See the dataset", "datasets", "A dataset is being frozen.")
+    if overview.run is None or overview.run.state in (RunState.FAILED, RunState.CANCELLED):
+        return Step("Start a training", f"runs/new?snapshot={snapshot.id}", f"“{snapshot.name}” is ready to train on.")
+    return None
+
+
+def _after_training(overview: Overview) -> Step:
+    run = overview.run
+    if run is not None and run.state in ACTIVE_RUN_STATES:
+        return Step("Watch the training", f"runs/{run.id}", f"Step {run.step:,} of {run.total_steps:,}.")
+    if overview.judgments.waiting_in_arena:
+        because = f"The tuned model meets its parent: {overview.judgments.waiting_in_arena:,} judgments are wanted."
+        return Step("Judge the arena", "judge", because)
+    return Step("See who leads", "leaderboard", "The tuned model has been judged against its parent.")
