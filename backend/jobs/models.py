@@ -59,3 +59,18 @@ class Job(Base, Identified, Timestamped):
         check("running_has_lease", "state <> 'running' OR lease_expires_at IS NOT NULL"),
         check("attempts_not_negative", "attempts >= 0 AND fence >= 0"),
     )
+
+
+class Worker(Base):
+    """A worker process as it last reported itself; a row nobody refreshes is a worker that is gone."""
+
+    __tablename__ = "workers"
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(20))
+    version: Mapped[str] = mapped_column(String(40))
+    slots: Mapped[int]
+    busy: Mapped[int]
+    has_trainer: Mapped[bool]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime] = mapped_column(index=True)
+    __table_args__ = (check("busy_within_slots", "busy >= 0 AND busy <= slots"),)

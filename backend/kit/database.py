@@ -104,12 +104,10 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """One reading transaction; whatever it changes is rolled back."""
+        """One reading transaction; whatever it changes is rolled back, and its rows stay readable afterwards."""
+        # Closing rolls back without expiring the rows, as an explicit rollback would.
         with Session(self.reader, expire_on_commit=False) as session:
-            try:
-                yield session
-            finally:
-                session.rollback()
+            yield session
 
     def dispose(self) -> None:
         self.engine.dispose()
