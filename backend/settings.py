@@ -29,10 +29,20 @@ class Settings(BaseSettings):
     assignment_lease_seconds: int = Field(300, ge=5)
     # A worker renews every third of this; three missed renewals mean it is gone.
     job_lease_seconds: int = Field(30, ge=2)
+    # Workers also look into the table by themselves; a lost message costs this much time.
+    job_poll_seconds: float = Field(2.0, gt=0)
+    # Jobs one worker process runs at a time: snapshots and imports use one core each, a GPU serves one job.
+    cpu_slots: int = Field(2, ge=1)
+    gpu_slots: int = Field(1, ge=1)
+    extra_task_modules: str = Field("", description="Further modules that declare job handlers, comma-separated.")
+    broker_prefix: str = Field("inpaintdpo:", description="Key prefix on a Redis that several services share.")
     # Redis hands an unacknowledged message out again after this; the jobs table makes the second delivery harmless.
     broker_visibility_seconds: int = Field(3600, ge=2)
     # Uploads are read into memory once to be re-encoded; larger images are not photographs of one scene.
     max_upload_mb: int = Field(64, ge=1)
+    # A zip of some ten thousand images; it is spooled to disk, never held in memory.
+    max_import_mb: int = Field(2048, ge=1)
+    import_sources: str = Field("", description="s3:// prefixes leads may import from, comma-separated.")
     cookie_secure: bool | None = Field(None, description="Secure cookies; by default when PUBLIC_URL is https.")
 
     @cached_property

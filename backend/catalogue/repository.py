@@ -166,6 +166,13 @@ def conditions_by_external_id(session: Session, project_id: int, names: Iterable
     return found
 
 
+def conditions_by_id(session: Session, ids: Iterable[int]) -> dict[int, Condition]:
+    found: dict[int, Condition] = {}
+    for chunk in _chunks(set(ids)):
+        found.update({row.id: row for row in session.scalars(select(Condition).where(Condition.id.in_(chunk)))})
+    return found
+
+
 def counts(session: Session, project_id: int) -> dict[str, int]:
     """How many subjects, conditions (by split), candidates and generators a project has."""
     result = {

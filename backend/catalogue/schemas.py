@@ -1,0 +1,198 @@
+"""What the catalogue takes in and gives out over REST."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from backend.catalogue.models import Criterion, Split
+
+SLUG = r"^[a-z0-9]+(?:-[a-z0-9]+)*$"
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
+# Words a slug cannot be: they would hide a page under /projects/.
+RESERVED_SLUGS = frozenset({"new"})
+
+
+class Out(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ProjectSettings(BaseModel):
+    """How judging goes in a project. Unknown keys are kept, so that a newer room's settings survive an older form."""
+
+    model_config = ConfigDict(extra="allow")
+    judgments_per_comparison: int = Field(1, ge=1, le=25)
+    """How many people judge each comparison."""
+    send_when_complete: bool = True
+    """An answer that is complete sends itself."""
+    allow_incomplete: bool = False
+    """An answer without any win or lose may be sent."""
+    show_agreement: bool = True
+    """Annotators see how often they agree with the checks."""
+
+
+class ProjectCreate(BaseModel):
+    """A new project; whoever makes it becomes its first member."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name
+    slug: Annotated[str, Field(pattern=SLUG, max_length=60)] | None = None
+    """Short name in URLs; made from the name where it is missing."""
+    guidelines: Annotated[str, Field(max_length=100_000)] = ""
+    criteria: Annotated[list[Criterion], Field(min_length=1)] = [Criterion.SPATIAL_RATIONALITY]
+    settings: ProjectSettings = ProjectSettings()
+
+
+class ProjectChange(BaseModel):
+    """What is given is changed, the rest stays."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name | None = None
+    guidelines: Annotated[str, Field(max_length=100_000)] | None = None
+    criteria: Annotated[list[Criterion], Field(min_length=1)] | None = None
+    settings: dict[str, Any] | None = None
+
+
+class ProjectOut(Out):
+    id: int
+    slug: str
+    name: str
+    guidelines: str
+    criteria: list[Criterion]
+    settings: dict[str, Any]
+    is_demo: bool
+    created_at: datetime
+
+
+class ProjectCounts(BaseModel):
+    subjects: int
+    conditions: int
+    train_conditions: int
+    validation_conditions: int
+    generators: int
+    candidates: int
+
+
+class MemberOut(Out):
+    id: int
+    name: str
+    email: str
+    role: str
+    is_simulated: bool
+
+
+class SubjectOut(Out):
+    id: int
+    external_id: str
+    name: str
+    split: Split
+    cutout_digest: str | None
+    created_at: datetime
+
+
+class ConditionOut(Out):
+    id: int
+    external_id: str
+    subject_id: int
+    split: Split
+    prompt: str
+    image_digest: str
+    mask_digest: str
+    width: int
+    height: int
+    spec: dict[str, Any] | None
+    created_at: datetime
+
+
+class SamplerIn(BaseModel):
+    """How a generator samples; the trainer's own settings."""
+
+    model_config = ConfigDict(extra="forbid")
+    steps: int = Field(20, ge=1, le=1000)
+    guidance: float = Field(1.0, ge=0)
+
+
+class GeneratorCreate(BaseModel):
+    """A generator that samples (`base` given) or one that is known only by imported images (`base` null)."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name
+    base: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)] | None = None
+    """`spatialworld`, a folder in diffusers format on the worker, or a hub id."""
+    sampler: SamplerIn = SamplerIn()
+    parent_id: int | None = None
+
+
+class GeneratorChange(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: Name | None = None
+    base: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)] | None = None
+    sampler: SamplerIn | None = None
+
+
+class GeneratorOut(Out):
+    id: int
+    name: str
+    base: str | None
+    adapter_digest: str | None
+    sampler: dict[str, Any]
+    parent_id: int | None
+    run_id: int | None
+    is_frozen: bool
+    created_at: datetime
+
+
+class VerdictOut(Out):
+    judge: str
+    rational: bool | None
+    reasons: list[str]
+    margin: float
+    measured: dict[str, Any]
+
+
+class CandidateOut(Out):
+    id: int
+    condition_id: int
+    generator_id: int
+    seed: int
+    sampler: dict[str, Any]
+    image_digest: str
+    width: int
+    height: int
+    created_at: datetime
+    verdicts: list[VerdictOut] = []
+
+
+class ImportRecord(Out):
+    id: int
+    content_hash: str
+    counts: dict[str, Any]
+    created_by_id: int | None
+    created_at: datetime
+
+
+class BucketImport(BaseModel):
+    """An import from a bucket prefix that holds manifest.jsonl or manifest.csv."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: Annotated[str, Field(pattern=r"^s3://[^/]+(/.*)?$", max_length=1000)]
+
+
+class RowProblem(BaseModel):
+    row: int
+    """The line of the manifest, counted from 1; 0 for the import as a whole."""
+    message: str
+
+
+class ImportResult(BaseModel):
+    """What an import did, or would do where it was only checked."""
+
+    ok: bool
+    written: bool
+    summary: str
+    rows: int
+    problems: list[RowProblem]
+    warnings: list[RowProblem]
+    counts: dict[str, dict[str, int]]
+    import_id: int | None
+    content_hash: str | None
