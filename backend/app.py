@@ -31,6 +31,7 @@ from backend.preferences import pages as preferences_pages
 from backend.settings import Settings
 from backend.training import api as training_api
 from backend.training import pages as training_pages
+from backend.worker import connect_bell
 
 API_ROOMS = (
     accounts_api,
@@ -113,6 +114,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     app.state.settings = settings
     app.state.database = database or Database(settings.resolved_database_url)
     app.state.blobs = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)
+    connect_bell(settings, app.state.database)
     install_web(app, https=settings.secure_cookies)
     app.include_router(health)
     for room in API_ROOMS:
