@@ -1,1 +1,43 @@
-"""Job handlers of the room judging."""
+"""Job handlers of judging."""
+
+from typing import Any
+
+from backend.catalogue.models import Project
+from backend.jobs.context import JobContext
+from backend.jobs.errors import JobFailed
+from backend.jobs.registry import job_handler
+from backend.judging import leases, repository_simulation, simulate
+from backend.judging.schemas import SimulateIn
+
+SIMULATE = "judging.simulate"
+
+
+@job_handler(SIMULATE, queue="cpu", max_attempts=3)
+def run_simulation(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
+    """Lets simulated annotators judge in batches until nothing is left or enough is judged.
+
+    A retry goes on where the last batch was committed, so `judgments` may then be exceeded by what that attempt did.
+    """
+    wish = SimulateIn.model_validate({key: value for key, value in payload.items() if key != "project_id"})
+    behaviour = simulate.Behaviour(wish.error_rate, wish.side_bias)
+    with context.transaction() as session:
+        project = session.get(Project, payload["project_id"])
+        if project is None:
+            raise JobFailed("project_missing", f"Project {payload['project_id']} is no longer there.")
+        people = simulate.ensure_annotators(session, project, behaviour, wish.annotators)
+        leases.expire(session)
+        open_slots = repository_simulation.open_slots(session, project.id)
+    total = min(wish.judgments or open_slots, open_slots)
+    judged = 0
+    while wish.judgments is None or judged < wish.judgments:
+        context.check()
+        size = min(simulate.BATCH, wish.judgments - judged) if wish.judgments else simulate.BATCH
+        with context.transaction() as session:
+            done = simulate.judge_batch(
+                session, project, people, behaviour, count=size, criterion=wish.criterion, seed=wish.seed
+            )
+        judged += done
+        context.progress(judged, max(total, judged), f"{judged:,} judgments by {len(people)} simulated annotators")
+        if done < size:
+            break
+    return {"judgments": judged, "annotators": len(people)}

@@ -1,0 +1,100 @@
+"""SQL of judgments, their marks, revisions and votes."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, delete, insert, select
+from sqlalchemy.orm import Session, selectinload
+
+from backend.catalogue.models import Condition, Criterion
+from backend.judging.answers import Answer, ShownCandidate, VoteValue
+from backend.judging.models import (
+    Comparison,
+    ComparisonKind,
+    Judgment,
+    JudgmentMark,
+    JudgmentRevision,
+    Outcome,
+    Vote,
+)
+
+_FULL = (selectinload(Judgment.marks),)
+
+
+def judgment_by_key(session: Session, person_id: int, key: str) -> Judgment | None:
+    return session.scalar(_fresh().where(Judgment.person_id == person_id, Judgment.idempotency_key == key))
+
+
+def judgment_of(session: Session, assignment_id: int) -> Judgment | None:
+    return session.scalar(_fresh().where(Judgment.assignment_id == assignment_id))
+
+
+def _fresh() -> Select[tuple[Judgment]]:
+    return select(Judgment).options(*_FULL).execution_options(populate_existing=True)
+
+
+def assignment_of(session: Session, judgment_id: int, person_id: int) -> int | None:
+    """The assignment that a judgment of this person answers."""
+    return session.scalar(
+        select(Judgment.assignment_id).where(Judgment.id == judgment_id, Judgment.person_id == person_id)
+    )
+
+
+def judgments_query(project_id: int, person_id: int | None) -> Select[Any]:
+    query = select(Judgment).where(Judgment.project_id == project_id)
+    if person_id is not None:
+        query = query.where(Judgment.person_id == person_id)
+    return query.options(*_FULL, selectinload(Judgment.person))
+
+
+def comparison_facts(session: Session, ids: Iterable[int]) -> dict[int, tuple[ComparisonKind, Criterion, str]]:
+    """{comparison id: (kind, criterion, prompt)}."""
+    query = (
+        select(Comparison.id, Comparison.kind, Comparison.criterion, Condition.prompt)
+        .join(Condition, Condition.id == Comparison.condition_id)
+        .where(Comparison.id.in_(list(ids)))
+    )
+    return {row.id: (row.kind, row.criterion, row.prompt) for row in session.execute(query)}
+
+
+def write_answer(session: Session, judgment: Judgment, answer: Answer, shown: Sequence[ShownCandidate]) -> None:
+    """Replaces the judgment's marks."""
+    session.execute(delete(JudgmentMark).where(JudgmentMark.judgment_id == judgment.id))
+    if answer.outcome is not Outcome.SKIP:
+        session.execute(
+            insert(JudgmentMark),
+            [
+                {
+                    "judgment_id": judgment.id,
+                    "candidate_id": candidate.candidate_id,
+                    "mark": mark.value,
+                    "shown_position": position,
+                    "reasons": list(reasons),
+                }
+                for position, (candidate, (mark, reasons)) in enumerate(zip(shown, answer.marks, strict=True))
+            ],
+        )
+
+
+def write_votes(session: Session, judgment: Judgment, votes: Sequence[VoteValue]) -> None:
+    """Replaces the judgment's votes."""
+    session.execute(delete(Vote).where(Vote.judgment_id == judgment.id))
+    if not votes:
+        return
+    where = session.execute(
+        select(Comparison.condition_id, Comparison.criterion).where(Comparison.id == judgment.comparison_id)
+    ).one()
+    common = {
+        "judgment_id": judgment.id,
+        "project_id": judgment.project_id,
+        "person_id": judgment.person_id,
+        "is_simulated": judgment.is_simulated,
+        "condition_id": where.condition_id,
+        "criterion": where.criterion,
+    }
+    session.execute(insert(Vote), [{**common, **vote._asdict(), "outcome": vote.outcome.value} for vote in votes])
+
+
+def append_revision(session: Session, judgment_id: int, revision: int, answer: dict[str, Any], now: datetime) -> None:
+    session.add(JudgmentRevision(judgment_id=judgment_id, revision=revision, answer=answer, created_at=now))

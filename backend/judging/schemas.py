@@ -1,0 +1,166 @@
+"""What goes in and out of judging over HTTP. Candidates are only ever named by where they are shown."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.catalogue.models import Criterion
+from backend.judging.models import ComparisonKind, ComparisonState, Mark, Outcome
+
+# A prefetch of more would only let leases run out unseen.
+MAX_CLAIM = 5
+
+SkipReason = Literal["cannot_tell", "broken_image", "unclear_task", "uncomfortable"]
+Reason = Literal["scale", "position", "viewpoint", "other"]
+
+
+class MarkIn(BaseModel):
+    """What is said of one shown candidate."""
+
+    model_config = ConfigDict(extra="forbid")
+    mark: Mark = Mark.NONE
+    reasons: list[Reason] = []
+
+
+class AnswerIn(BaseModel):
+    """An annotator's answer.
+
+    Win/lose: outcome `marks` with one entry of `marks` a candidate, in shown order. Pairwise and arena: outcome
+    `choice` with `choice` left or right and `reasons` against the other one, or outcome `tie` or `both_bad`. Any kind:
+    outcome `skip` with a `skip_reason`. `seconds` is the time the comparison was looked at.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    outcome: Outcome
+    choice: Literal["left", "right"] | None = None
+    reasons: list[Reason] = []
+    marks: list[MarkIn] | None = None
+    skip_reason: SkipReason | None = None
+    comment: str = Field("", max_length=2000)
+    seconds: float | None = Field(None, ge=0, le=86_400)
+
+
+class AnswerOut(BaseModel):
+    """A stored answer in the same words, so that it can be shown and edited."""
+
+    outcome: Outcome
+    choice: Literal["left", "right"] | None
+    reasons: list[str]
+    marks: list[MarkIn]
+    skip_reason: str | None
+    comment: str
+
+
+class ClaimIn(BaseModel):
+    """Asks for the next comparisons; `holding` names assignments the client already has, whose leases are renewed."""
+
+    model_config = ConfigDict(extra="forbid")
+    count: int = Field(1, ge=0, le=MAX_CLAIM)
+    holding: list[int] = Field([], max_length=20)
+
+
+class AssignmentOut(BaseModel):
+    """One leased comparison, blinded: images are known by their shown position only."""
+
+    id: int
+    kind: ComparisonKind
+    criterion: Criterion
+    prompt: str
+    subject_name: str
+    width: int
+    height: int
+    images: list[str]
+    subject: str
+    mask: str
+    lease_expires_at: datetime
+
+
+class ProgressOut(BaseModel):
+    """A person's own progress: `left` counts what is servable to them now, up to a bound (`left_is_bound`)."""
+
+    done: int
+    skipped: int
+    left: int
+    left_is_bound: bool
+    seconds_each: float | None
+
+
+class ClaimOut(BaseModel):
+    """New leases, those of `holding` that are lost, and in `state` why nothing came.
+
+    `finished`: you have judged all; `waiting`: others hold the rest; `empty`: nothing to judge yet; `paused`.
+    """
+
+    items: list[AssignmentOut]
+    lost: list[int]
+    state: Literal["ready", "finished", "waiting", "empty", "paused"]
+    progress: ProgressOut
+
+
+class LeaseOut(BaseModel):
+    id: int
+    lease_expires_at: datetime
+
+
+class JudgmentOut(BaseModel):
+    """A judgment in its latest revision; `person_*` and `comparison_id` are given to leads only."""
+
+    id: int
+    assignment_id: int
+    kind: ComparisonKind
+    criterion: Criterion
+    prompt: str
+    revision: int
+    answer: AnswerOut
+    seconds: float | None
+    is_simulated: bool
+    created_at: datetime
+    updated_at: datetime
+    comparison_id: int | None = None
+    person_id: int | None = None
+    person_name: str | None = None
+
+
+class AssignmentDetailOut(BaseModel):
+    """One's own assignment and what one said of it, to look at it again or to change it."""
+
+    assignment: AssignmentOut
+    answer: AnswerOut | None
+
+
+class ComparisonOut(BaseModel):
+    """A comparison as a lead sees it."""
+
+    id: int
+    condition_id: int
+    criterion: Criterion
+    kind: ComparisonKind
+    state: ComparisonState
+    wanted: int
+    open_slots: int
+    judgments: int
+    priority: int
+    propensity: float
+    candidate_ids: list[int]
+    created_at: datetime
+
+
+class SimulateIn(BaseModel):
+    """How simulated annotators judge."""
+
+    model_config = ConfigDict(extra="forbid")
+    annotators: Annotated[int, Field(ge=1, le=200, description="How many of them.")] = 8
+    error_rate: Annotated[
+        float, Field(ge=0, le=1, description="Probability that a verdict is taken for its opposite.")
+    ] = 0.1
+    side_bias: Annotated[
+        float, Field(ge=0, le=1, description="Probability of answering by side: the left one wins.")
+    ] = 0.0
+    judgments: Annotated[int | None, Field(ge=1, description="Stop after so many; null: all there is.")] = None
+    criterion: Criterion | None = None
+    seed: int = 0
+
+
+class SimulationOut(BaseModel):
+    job_id: int

@@ -1,0 +1,140 @@
+"""The rules of judging: who is given what, for how long, and what an answer changes. Never commits.
+
+A comparison's counters hold at every commit: wanted = open slots + leases + judgments, and it is complete exactly
+when its judgments reach `wanted`. A skip is an outcome that gives its slot back: the comparison never returns to who
+skipped it, others still get it.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from sqlalchemy.orm import Session
+
+from backend.accounts.models import Person
+from backend.catalogue.models import Criterion, Project
+from backend.judging import repository
+from backend.judging.leases import (
+    AlreadyJudged,
+    Claimed,
+    LeaseLost,
+    claim,
+    expire,
+    judging_settings,
+    release,
+    renew,
+)
+from backend.judging.models import AssignmentState, ComparisonKind, ComparisonState
+from backend.judging.repository import Servable
+from backend.judging.submission import revise, stored_answer, submit
+from backend.kit.database import utcnow
+from backend.kit.errors import Invalid
+
+__all__ = [
+    "AlreadyJudged",
+    "Claimed",
+    "LeaseLost",
+    "Progress",
+    "claim",
+    "expire",
+    "judging_settings",
+    "make_comparisons",
+    "progress",
+    "release",
+    "renew",
+    "revise",
+    "stored_answer",
+    "submit",
+]
+
+
+@dataclass(frozen=True)
+class Progress:
+    done: int
+    skipped: int
+    left: int
+    left_is_bound: bool
+    seconds_each: float | None
+
+
+def make_comparisons(
+    session: Session,
+    project: Project,
+    *,
+    kind: ComparisonKind | str,
+    criterion: Criterion | str,
+    candidate_groups: Sequence[Sequence[int]],
+    wanted: int = 1,
+    propensity: float = 1.0,
+    priority: int = 0,
+) -> int:
+    """Puts each group of candidates (of one condition each) to judgment; how many comparisons are new.
+
+    A group that is there already under the same kind and criterion is left as it is. Raises Invalid where a group
+    mixes conditions, names foreign candidates or has a size its kind cannot take.
+    """
+    kind, criterion = ComparisonKind(kind), Criterion(criterion)
+    if wanted < 1:
+        raise Invalid(f"A comparison wants at least one judgment, not {wanted}.")
+    groups = {_group_hash(group): list(group) for group in candidate_groups}
+    known = repository.candidates_of_project(session, project.id, sorted({i for g in groups.values() for i in g}))
+    rows = []
+    for digest, group in groups.items():
+        _check_group(group, kind, known)
+        rows.append(
+            {
+                "project_id": project.id,
+                "condition_id": known[group[0]],
+                "criterion": criterion.value,
+                "kind": kind.value,
+                "state": ComparisonState.OPEN.value,
+                "wanted": wanted,
+                "open_slots": wanted,
+                "judgments": 0,
+                "priority": priority,
+                "propensity": propensity,
+                "candidates_hash": digest,
+                "created_at": utcnow(),
+            }
+        )
+    made = repository.insert_comparisons(session, rows)
+    entries = [
+        {"comparison_id": comparison_id, "position": position, "candidate_id": candidate_id}
+        for digest, comparison_id in made.items()
+        for position, candidate_id in enumerate(groups[digest])
+    ]
+    repository.insert_entries(session, entries)
+    return len(made)
+
+
+def _group_hash(group: Sequence[int]) -> str:
+    return hashlib.sha256(",".join(map(str, sorted(group))).encode()).hexdigest()
+
+
+def _check_group(group: Sequence[int], kind: ComparisonKind, known: dict[int, int]) -> None:
+    foreign = [candidate for candidate in group if candidate not in known]
+    if foreign:
+        raise Invalid(f"Candidates {foreign} are not in this project.")
+    if len(set(group)) != len(group):
+        raise Invalid(f"The group {list(group)} names a candidate twice.")
+    if len({known[candidate] for candidate in group}) != 1:
+        raise Invalid(f"The candidates {list(group)} belong to different conditions: only those of one are compared.")
+    if kind is ComparisonKind.WIN_LOSE and not 2 <= len(group) <= 9:
+        raise Invalid(f"A win/lose comparison shows 2 to 9 candidates, one key each; this one has {len(group)}.")
+    if kind is not ComparisonKind.WIN_LOSE and len(group) != 2:
+        raise Invalid(f"A {kind.value} comparison shows exactly 2 candidates; this one has {len(group)}.")
+
+
+def progress(session: Session, project: Project, person: Person) -> Progress:
+    """How far a person is: judged, skipped, servable to them now (held ones included), and their median pace."""
+    counts = repository.count_assignments(session, project.id, person.id)
+    servable = repository.count_servable(session, Servable(project.id, person.id))
+    seconds = repository.recent_seconds(session, project.id, person.id)
+    return Progress(
+        done=counts.get(AssignmentState.SUBMITTED, 0),
+        skipped=counts.get(AssignmentState.SKIPPED, 0),
+        left=servable + counts.get(AssignmentState.LEASED, 0),
+        left_is_bound=servable >= repository.LEFT_BOUND,
+        seconds_each=round(median(seconds), 1) if seconds else None,
+    )

@@ -1,0 +1,88 @@
+"""Rows turned into what leaves over HTTP; the one place that decides what an annotator may see."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy.orm import Session
+
+from backend.judging import repository_answers
+from backend.judging.leases import Claimed
+from backend.judging.models import Comparison, Judgment
+from backend.judging.repository import LeasedRow
+from backend.judging.schemas import AssignmentOut, ClaimOut, ComparisonOut, JudgmentOut, ProgressOut
+from backend.judging.service import Progress
+from backend.judging.submission import stored_answer
+
+
+def assignment_out(row: LeasedRow) -> AssignmentOut:
+    base = f"/judge/assignments/{row.assignment.id}"
+    return AssignmentOut(
+        id=row.assignment.id,
+        kind=row.kind,
+        criterion=row.criterion,
+        prompt=row.prompt,
+        subject_name=row.subject_name,
+        width=row.width,
+        height=row.height,
+        images=[f"{base}/images/{position}" for position in range(len(row.assignment.shown_order))],
+        subject=f"{base}/subject",
+        mask=f"{base}/mask",
+        lease_expires_at=row.assignment.lease_expires_at,
+    )
+
+
+def progress_out(progress: Progress) -> ProgressOut:
+    return ProgressOut(**asdict(progress))
+
+
+def claim_out(claimed: Claimed, progress: Progress) -> ClaimOut:
+    return ClaimOut(
+        items=[assignment_out(row) for row in claimed.rows],
+        lost=claimed.lost,
+        state=claimed.state,
+        progress=progress_out(progress),
+    )
+
+
+def judgments_out(session: Session, judgments: Sequence[Judgment], *, for_lead: bool) -> list[JudgmentOut]:
+    """Judgments (with their marks loaded, and their people for a lead) in words."""
+    facts = repository_answers.comparison_facts(session, {judgment.comparison_id for judgment in judgments})
+    shown = []
+    for judgment in judgments:
+        kind, criterion, prompt = facts[judgment.comparison_id]
+        count = max((mark.shown_position + 1 for mark in judgment.marks), default=0)
+        out = JudgmentOut(
+            id=judgment.id,
+            assignment_id=judgment.assignment_id,
+            kind=kind,
+            criterion=criterion,
+            prompt=prompt,
+            revision=judgment.revision,
+            answer=stored_answer(judgment, count).as_out(),
+            seconds=judgment.seconds,
+            is_simulated=judgment.is_simulated,
+            created_at=judgment.created_at,
+            updated_at=judgment.updated_at,
+        )
+        if for_lead:
+            out.comparison_id = judgment.comparison_id
+            out.person_id, out.person_name = judgment.person_id, judgment.person.name
+        shown.append(out)
+    return shown
+
+
+def comparison_out(comparison: Comparison) -> ComparisonOut:
+    return ComparisonOut(
+        id=comparison.id,
+        condition_id=comparison.condition_id,
+        criterion=comparison.criterion,
+        kind=comparison.kind,
+        state=comparison.state,
+        wanted=comparison.wanted,
+        open_slots=comparison.open_slots,
+        judgments=comparison.judgments,
+        priority=comparison.priority,
+        propensity=comparison.propensity,
+        candidate_ids=[entry.candidate_id for entry in comparison.entries],
+        created_at=comparison.created_at,
+    )
