@@ -62,6 +62,8 @@ def _tuned_generator(session: Session, run: Run, parent: Generator, digest: str)
         sampler=parent.sampler,
         parent_id=parent.id,
         run_id=run.id,
+        # Its weights are those of its run from the first: nothing about it may change any more.
+        is_frozen=True,
     )
     session.add(child)
     session.flush()

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 from backend.accounts.models import Person
 from backend.accounts.service import audit
 from backend.catalogue.models import Generator, Project
+from backend.catalogue.service import freeze
 from backend.datasets.models import Snapshot, SnapshotState
 from backend.jobs.models import Job, JobState
 from backend.jobs.service import cancel, enqueue
@@ -37,6 +38,7 @@ def start_run(session: Session, person: Person | None, project: Project, request
     parent = _usable_parent(session, project, request.parent_generator_id)
     config = build_config(request.recipe, request.overrides, parent)
     run = _insert_run(session, project, snapshot, parent, request, config, person)
+    freeze(session, [parent])
     job = enqueue(
         session,
         JOB_KIND,

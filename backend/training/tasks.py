@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import trainer
+from backend.datasets.service import materialise
 from backend.jobs.context import JobContext
 from backend.jobs.errors import JobCancelled, JobFailed, JobHandedBack
 from backend.jobs.registry import job_handler
+from backend.kit.blobs import BlobMissing
 from backend.kit.database import utcnow
 from backend.training import repository
 from backend.training.configs import PARENT_ADAPTER
@@ -22,7 +24,7 @@ from backend.training.places import Workplace, workplace
 from backend.training.service import JOB_KIND, MAX_ATTEMPTS, settle
 from backend.training.words import FINAL_EXITS, exit_name, failure_sentence
 from trainer.contract.checkpoint import RunFolder, RunResult
-from trainer.contract.errors import ExitCode
+from trainer.contract.errors import ExitCode, SnapshotError
 
 POLL_SECONDS = 0.5
 
@@ -117,9 +119,14 @@ def _prepare(context: JobContext, start: Start, place: Workplace) -> None:
         run = session.get_one(Run, start.run_id)
         snapshot = run.snapshot
         session.expunge_all()
-    from backend.datasets.service import materialise
-
-    materialise(context.blobs, snapshot, place.snapshot)
+    try:
+        materialise(context.blobs, snapshot, place.snapshot)
+    except SnapshotError as error:
+        raise JobFailed("snapshot_damaged", f"{error.message} Freeze a new snapshot and start a run on it.") from error
+    except BlobMissing as error:
+        raise JobFailed(
+            "snapshot_missing", f"The archive of “{snapshot.name}” is no longer stored. Freeze a new snapshot."
+        ) from error
     if start.parent_digest:
         adapter = place.root / PARENT_ADAPTER.format(digest=start.parent_digest)
         if not adapter.exists():

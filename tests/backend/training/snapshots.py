@@ -1,12 +1,12 @@
 """Real snapshots of a few small scenes."""
 
 import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from backend.datasets.archive import write_archive
 from trainer.contract.snapshot import ConditionInput, PairInput, WinnerInput, write_snapshot
 
 SIZE = 64
@@ -47,8 +47,5 @@ def archive(folder: Path) -> tuple[str, Path, dict[str, int]]:
         folder / "snapshot", name="small", rules={}, conditions=conditions, pairs=pairs, winners=winners
     )
     packed = folder / "snapshot.tar"
-    with tarfile.open(packed, "w") as tar:
-        for path in sorted((folder / "snapshot").rglob("*")):
-            if path.is_file():
-                tar.add(path, path.relative_to(folder / "snapshot").as_posix())
+    write_archive(folder / "snapshot", packed, root="small")
     return snapshot.manifest.content_hash, packed, dict(snapshot.manifest.counts)
