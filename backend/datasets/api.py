@@ -1,5 +1,69 @@
-"""REST of the room datasets."""
+"""REST of the datasets: freezing, listing and downloading snapshots."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
 
-router = APIRouter()
+from backend.accounts.access import LeadPerson, require_scope
+from backend.catalogue.access import ProjectForLead
+from backend.datasets import repository, service
+from backend.datasets.archive import MEDIA_TYPE
+from backend.datasets.schemas import SnapshotIn, SnapshotOut, SnapshotsOut
+from backend.kit.blobs import BlobStore
+from backend.kit.database import ReadSession, WriteSession
+from backend.kit.errors import Gone
+from backend.kit.idempotency import IdempotencyKey, idempotent
+from backend.kit.paging import Paging
+
+router = APIRouter(tags=["datasets"])
+
+
+@router.post("/projects/{slug}/snapshots", status_code=202, dependencies=[require_scope("export")])
+def create_snapshot(
+    project: ProjectForLead,
+    person: LeadPerson,
+    session: WriteSession,
+    body: SnapshotIn,
+    idempotency_key: IdempotencyKey = None,
+) -> SnapshotOut:
+    """Freezes the pairs that the rules choose; a job does it, and `state` becomes `ready` when it is done."""
+
+    def act() -> SnapshotOut:
+        snapshot = service.create_snapshot(session, project, body.name, body.rules, person=person)
+        return service.snapshot_out(session, snapshot, project)
+
+    scope = f"snapshots:{project.id}:{person.id}"
+    return SnapshotOut.model_validate(idempotent(session, scope, idempotency_key, body, act))
+
+
+@router.get("/projects/{slug}/snapshots")
+def list_snapshots(project: ProjectForLead, session: ReadSession, page: Paging) -> SnapshotsOut:
+    """Snapshots of the project, newest first."""
+    rows, cursor = repository.snapshots_page(session, project.id, page)
+    return SnapshotsOut(items=[service.snapshot_out(session, row, project) for row in rows], next_cursor=cursor)
+
+
+@router.get("/snapshots/{snapshot_id}")
+def get_snapshot(snapshot_id: int, person: LeadPerson, session: ReadSession) -> SnapshotOut:
+    """One snapshot."""
+    snapshot, project = service.snapshot_for(session, snapshot_id, person)
+    return service.snapshot_out(session, snapshot, project)
+
+
+@router.get(
+    "/snapshots/{snapshot_id}/archive", dependencies=[require_scope("export")], response_class=StreamingResponse
+)
+def download(snapshot_id: int, person: LeadPerson, session: ReadSession, request: Request) -> StreamingResponse:
+    """The frozen folder as a tar: manifest.json, Parquet tables, images."""
+    blobs: BlobStore = request.app.state.blobs
+    snapshot, project = service.snapshot_for(session, snapshot_id, person)
+    digest = service.archive_digest(snapshot)
+    if not blobs.exists(digest):
+        raise Gone(f"The archive of “{snapshot.name}” is no longer in the blob store: restore it, or freeze anew.")
+    headers = {
+        "content-disposition": f'attachment; filename="{project.slug}-{(snapshot.content_hash or "")[:12]}.tar"',
+        "etag": f'"{digest}"',
+    }
+    size = repository.blob_size(session, digest)
+    if size is not None:
+        headers["content-length"] = str(size)
+    return StreamingResponse(blobs.stream(digest), media_type=MEDIA_TYPE, headers=headers)

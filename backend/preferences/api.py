@@ -1,5 +1,62 @@
-"""REST of the room preferences."""
+"""REST of the preferences: ratings, pairs before they are frozen, and what thresholds would give."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-router = APIRouter()
+from fastapi import APIRouter, Depends, Query
+
+from backend.catalogue.access import ProjectForLead
+from backend.catalogue.models import Criterion, Split
+from backend.kit.database import ReadSession
+from backend.kit.paging import Paging
+from backend.preferences import service
+from backend.preferences.schemas import LeaderboardOut, PairRules, PairsOut, VoteFilter, Who, YieldOut
+
+router = APIRouter(tags=["preferences"])
+
+
+def _rules(
+    criterion: Criterion = Criterion.SPATIAL_RATIONALITY,
+    threshold: Annotated[float, Query(ge=0.5, le=1)] = 0.75,
+    min_votes: Annotated[int, Query(ge=1, le=1000)] = 1,
+    max_pairs_per_condition: Annotated[int, Query(ge=1, le=1000)] = 8,
+    max_pairs_per_subject: Annotated[int | None, Query(ge=1)] = None,
+    include_simulated: bool | None = None,
+) -> PairRules:
+    return PairRules(
+        criterion=criterion,
+        threshold=threshold,
+        min_votes=min_votes,
+        max_pairs_per_condition=max_pairs_per_condition,
+        max_pairs_per_subject=max_pairs_per_subject,
+        include_simulated=include_simulated,
+    )
+
+
+RulesQuery = Annotated[PairRules, Depends(_rules)]
+
+
+@router.get("/projects/{slug}/ratings")
+def ratings(
+    project: ProjectForLead,
+    session: ReadSession,
+    criterion: Criterion = Criterion.SPATIAL_RATIONALITY,
+    include_simulated: Annotated[bool, Query(description="Whether simulated annotators' votes count.")] = True,
+    split: Annotated[Split | None, Query(description="Only votes on conditions of this split.")] = None,
+    base_generator: Annotated[int | None, Query(description="Put this generator at 1500 instead of the mean.")] = None,
+) -> LeaderboardOut:
+    """Bradley–Terry ratings with ties (Davidson) on the Elo scale, with 95 % intervals, best first."""
+    who = Who.ALL if include_simulated else Who.PEOPLE
+    chosen = VoteFilter(criterion=criterion, who=who, split=split)
+    return service.leaderboard(session, project, chosen, base_generator=base_generator)
+
+
+@router.get("/projects/{slug}/pairs")
+def pairs(project: ProjectForLead, session: ReadSession, rules: RulesQuery, page: Paging) -> PairsOut:
+    """Preference pairs the rules would choose now, condition by condition; `limit` counts conditions."""
+    return service.pairs_page(session, project, rules, page)
+
+
+@router.get("/projects/{slug}/pairs/yield")
+def pairs_yield(project: ProjectForLead, session: ReadSession, rules: RulesQuery) -> YieldOut:
+    """How many pairs, conditions, subjects and winners each threshold would give, before anything is frozen."""
+    return service.threshold_yield(session, project, rules)

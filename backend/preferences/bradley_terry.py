@@ -1,0 +1,254 @@
+"""Bradley–Terry strengths with ties, fitted on aggregated counts, for one data set or a stack of resampled ones.
+
+Davidson's model (R. R. Davidson, "On extending the Bradley-Terry model to accommodate ties", JASA 1970): for strengths
+θ (natural logarithm) and a tie parameter ν ≥ 0, with d = θᵢ - θⱼ,
+
+    P(i wins) ∝ exp(d/2),   P(j wins) ∝ exp(-d/2),   P(tie) ∝ ν.
+
+With ν = 0 this is the plain Bradley–Terry model, which is what ties counted as half a win to each are fitted with.
+The log-likelihood is concave in (θ, log ν), so Newton steps with step halving reach the one maximum.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Ties = Literal["davidson", "half"]
+
+# A Gaussian prior of standard deviation 4 (about 700 Elo points) on every strength and on log ν: a few dozen votes
+# outweigh it, yet it keeps strengths finite where a generator has won everything or two groups never met.
+DEFAULT_PRIOR = 1 / 16
+OUTCOMES = ("a", "b", "tie", "both_bad")
+ELO_PER_NAT = 400 / np.log(10)
+ELO_MEAN = 1500.0
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Votes by unordered pair: `first` and `second` [P] index `size` players and every pair stands once.
+
+    `wins` (first over second), `losses` and `ties` are [P] or, for a stack of B data sets, [B, P].
+    """
+
+    size: int
+    first: Integers
+    second: Integers
+    wins: Floats
+    losses: Floats
+    ties: Floats
+
+    @property
+    def total(self) -> Floats:
+        return self.wins + self.losses + self.ties
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Strengths θ [n] or [B, n] with mean 0, the tie parameter ν (0 where ties count half), and how it was reached."""
+
+    strengths: Floats
+    tie: Floats
+    log_likelihood: Floats
+    iterations: int
+    converged: bool
+
+
+def pair_counts(size: int, rows: Iterable[tuple[int, int, str, float]]) -> PairCounts:
+    """Rows (i, j, outcome, count) brought to one line a pair; outcome "a" is a win of i, "b" of j.
+
+    "both_bad" counts as a tie: it says that neither is the better. Raises ValueError for an unknown outcome, a player
+    outside 0…size-1, a player against itself, or a negative count.
+    """
+    cells: dict[tuple[int, int], list[float]] = {}
+    for i, j, outcome, count in rows:
+        if outcome not in OUTCOMES:
+            raise ValueError(f"Outcome {outcome!r} is none of {', '.join(OUTCOMES)}.")
+        if i == j or not (0 <= i < size and 0 <= j < size):
+            raise ValueError(f"A vote needs two different players of 0…{size - 1}, not {i} and {j}.")
+        if count < 0:
+            raise ValueError(f"The count of ({i}, {j}, {outcome}) is negative.")
+        cell = cells.setdefault((min(i, j), max(i, j)), [0.0, 0.0, 0.0])
+        place = 2 if outcome in ("tie", "both_bad") else int((outcome == "b") != (i > j))
+        cell[place] += count
+    keys = sorted(cells)
+    ends = np.array(keys, dtype=np.int64).reshape(-1, 2)
+    values = np.array([cells[key] for key in keys], dtype=np.float64).reshape(-1, 3)
+    return PairCounts(size, ends[:, 0], ends[:, 1], values[:, 0], values[:, 1], values[:, 2])
+
+
+def is_connected(counts: PairCounts) -> bool:
+    """Whether the unregularised maximum exists: every player leads to every other by wins or ties (one data set)."""
+    return _components(counts, "strong")[0] == 1
+
+
+def groups(counts: PairCounts) -> Integers:
+    """[n] labels of the groups that never met each other; ratings across groups rest on the prior alone."""
+    return _components(counts, "weak")[1].astype(np.int64)
+
+
+def _components(counts: PairCounts, connection: str) -> tuple[int, npt.NDArray[np.int32]]:
+    weights = np.concatenate([counts.wins + counts.ties, counts.losses + counts.ties])
+    rows = np.concatenate([counts.first, counts.second])
+    columns = np.concatenate([counts.second, counts.first])
+    kept = weights > 0
+    graph = coo_array((weights[kept], (rows[kept], columns[kept])), shape=(counts.size, counts.size))
+    number, labels = connected_components(graph, directed=True, connection=connection)
+    return int(number), labels
+
+
+def fit(
+    counts: PairCounts,
+    *,
+    ties: Ties = "davidson",
+    prior: float = DEFAULT_PRIOR,
+    start: Fit | None = None,
+    tolerance: float = 1e-9,
+    max_iterations: int = 200,
+) -> Fit:
+    """The maximum of the (penalised) likelihood for one data set or for each of a stack of B at once.
+
+    `prior` is the precision of the Gaussian prior on each strength and on log ν; 0 gives plain maximum likelihood and
+    raises ValueError where that has no finite maximum. `start` is a fit of one data set to begin from.
+    """
+    if counts.size < 1:
+        raise ValueError("A rating needs at least one player.")
+    if prior < 0:
+        raise ValueError("The prior's precision cannot be negative.")
+    stacked = counts.wins.ndim == 2
+    if prior == 0 and stacked:
+        raise ValueError("A stack of resampled votes needs a prior above 0: some resamples have no finite maximum.")
+    if prior == 0 and not stacked and not is_connected(counts):
+        raise ValueError(
+            "Without a prior these votes have no finite ratings: some players never lost, never won or never met the "
+            "others. Give a prior above 0."
+        )
+    problem = _Problem(counts, with_ties=ties == "davidson" and bool(np.any(counts.ties > 0)), prior=prior)
+    point = problem.start(start)
+    value = problem.value(point)
+    converged = False
+    iteration = 0
+    while iteration < max_iterations and not converged:
+        iteration += 1
+        step = problem.newton_step(point)
+        point, value = problem.advance(point, value, step)
+        converged = bool(np.max(np.abs(step), initial=0.0) < tolerance)
+    strengths, tie = problem.unpack(point)
+    likelihood = problem.log_likelihood(point)
+    if not stacked:
+        strengths, tie, likelihood = strengths[0], tie[0], likelihood[0]
+    return Fit(strengths, tie, likelihood, iteration, converged)
+
+
+class _Problem:
+    """The penalised likelihood of B data sets on the same pairs; a point is [B, n] or, with ties, [B, n + 1]."""
+
+    def __init__(self, counts: PairCounts, *, with_ties: bool, prior: float) -> None:
+        wins, losses, ties = (np.atleast_2d(part) for part in (counts.wins, counts.losses, counts.ties))
+        self.size, self.first, self.second = counts.size, counts.first, counts.second
+        self.with_ties, self.prior = with_ties, prior
+        self.total = wins + losses + ties
+        self.half_difference = (wins - losses) / 2
+        self.ties = ties
+        self.batch = wins.shape[0]
+        pairs = len(counts.first)
+        self.signs = np.zeros((pairs, counts.size))
+        self.signs[np.arange(pairs), counts.first] = 1
+        self.signs[np.arange(pairs), counts.second] = -1
+
+    def start(self, fit: Fit | None) -> Floats:
+        point = np.zeros((self.batch, self.size + self.with_ties))
+        if fit is not None:
+            point[:, : self.size] = fit.strengths
+            if self.with_ties:
+                point[:, self.size] = np.log(np.maximum(fit.tie, 1e-6))
+        return point
+
+    def unpack(self, point: Floats) -> tuple[Floats, Floats]:
+        strengths = point[:, : self.size]
+        tie = np.exp(point[:, self.size]) if self.with_ties else np.zeros(self.batch)
+        return strengths - strengths.mean(axis=1, keepdims=True), tie
+
+    def _half_gap(self, point: Floats) -> Floats:
+        strengths = point[:, : self.size]
+        return (strengths[:, self.first] - strengths[:, self.second]) / 2
+
+    def _log_normaliser(self, point: Floats, half_gap: Floats) -> Floats:
+        magnitude = np.abs(half_gap)
+        if not self.with_ties:
+            return magnitude + np.log1p(np.exp(-2 * magnitude))
+        # log(2cosh(x) + ν), with the larger exponent taken out.
+        log_tie = point[:, self.size :]
+        top = np.maximum(magnitude, log_tie)
+        return top + np.log(np.exp(magnitude - top) + np.exp(-magnitude - top) + np.exp(log_tie - top))
+
+    def log_likelihood(self, point: Floats) -> Floats:
+        """[B]; constants that do not depend on the parameters are left out."""
+        half_gap = self._half_gap(point)
+        terms = 2 * self.half_difference * half_gap - self.total * self._log_normaliser(point, half_gap)
+        result = terms.sum(axis=1)
+        return result + self.ties.sum(axis=1) * point[:, self.size] if self.with_ties else result
+
+    def value(self, point: Floats) -> Floats:
+        return self.log_likelihood(point) - self.prior / 2 * (point**2).sum(axis=1)
+
+    def newton_step(self, point: Floats) -> Floats:
+        half_gap = self._half_gap(point)
+        log_normaliser = self._log_normaliser(point, half_gap)
+        win, lose = np.exp(half_gap - log_normaliser), np.exp(-half_gap - log_normaliser)
+        lean = (win - lose) / 2
+        gradient = np.zeros_like(point)
+        gradient[:, : self.size] = (self.half_difference - self.total * lean) @ self.signs
+        curvature = self.total * ((win + lose) / 4 - lean**2)
+        hessian = np.zeros((self.batch, point.shape[1], point.shape[1]))
+        hessian[:, self.first, self.second] = -curvature
+        hessian[:, self.second, self.first] = -curvature
+        diagonal = np.arange(self.size)
+        hessian[:, diagonal, diagonal] = curvature @ np.abs(self.signs)
+        # Only differences of strengths are known: this fixes the mean and leaves every other direction alone.
+        scale = np.maximum(curvature.sum(axis=1) / self.size, 1.0) / self.size
+        hessian[:, : self.size, : self.size] += scale[:, None, None]
+        if self.with_ties:
+            tie = np.exp(point[:, self.size :] - log_normaliser)
+            gradient[:, self.size] = (self.ties - self.total * tie).sum(axis=1)
+            cross = (-self.total * lean * tie) @ self.signs
+            hessian[:, : self.size, self.size] = cross
+            hessian[:, self.size, : self.size] = cross
+            hessian[:, self.size, self.size] = (self.total * tie * (1 - tie)).sum(axis=1)
+        every = np.arange(point.shape[1])
+        # The small floor keeps a resample without a single vote for the tie parameter solvable.
+        hessian[:, every, every] += self.prior + 1e-12
+        return np.linalg.solve(hessian, (gradient - self.prior * point)[..., None])[..., 0]
+
+    def advance(self, point: Floats, value: Floats, step: Floats) -> tuple[Floats, Floats]:
+        """The point after a step, halved for those data sets in which it would go down."""
+        scale = np.ones(self.batch)
+        slack = 1e-10 * (1 + np.abs(value))
+        for _ in range(30):
+            moved = point + scale[:, None] * step
+            reached = self.value(moved)
+            worse = ~(reached >= value - slack)
+            if not worse.any():
+                return moved, reached
+            scale[worse] /= 2
+        keep = worse[:, None]
+        return np.where(keep, point, moved), np.where(worse, value, reached)
+
+
+def elo(strengths: Floats, base: int | None = None) -> Floats:
+    """Strengths [..., n] on the Elo scale (400 points are ten-to-one odds): mean 1500, or player `base` at 1500."""
+    anchor = strengths.mean(axis=-1, keepdims=True) if base is None else strengths[..., base : base + 1]
+    return ELO_MEAN + ELO_PER_NAT * (strengths - anchor)
+
+
+def win_probability(strengths: Floats, tie: float = 0.0) -> Floats:
+    """[n, n] of the expected score of row against column: P(win) + P(tie)/2."""
+    half_gap = (strengths[:, None] - strengths[None, :]) / 2
+    win, lose = np.exp(half_gap), np.exp(-half_gap)
+    return (win + tie / 2) / (win + lose + tie)

@@ -1,0 +1,154 @@
+"""What goes into and comes out of the preferences room."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.catalogue.models import Criterion, Split
+
+
+class Who(StrEnum):
+    """Whose votes count."""
+
+    ALL = "all"
+    PEOPLE = "people"
+    SIMULATED = "simulated"
+
+
+class VoteFilter(BaseModel):
+    """Which votes a figure is made of."""
+
+    model_config = ConfigDict(frozen=True)
+    criterion: Criterion = Criterion.SPATIAL_RATIONALITY
+    who: Who = Who.ALL
+    split: Split | None = None
+
+
+class PairRules(BaseModel):
+    """How judgments become preference pairs and winner groups."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    criterion: Criterion = Criterion.SPATIAL_RATIONALITY
+    threshold: float = Field(0.75, ge=0.5, le=1, description="A pair is kept where its posterior p(win) reaches this.")
+    winner_threshold: float | None = Field(
+        None, ge=0.5, le=1, description="The same for the winners of a condition; the pairs' threshold by default."
+    )
+    min_votes: int = Field(1, ge=1, le=1000, description="Votes a pair needs at least.")
+    max_pairs_per_condition: int = Field(8, ge=1, le=1000, description="The clearest pairs kept of one condition.")
+    max_pairs_per_subject: int | None = Field(
+        None, ge=1, description="Balances subjects: at most so many pairs of one, spread over its conditions."
+    )
+    include_simulated: bool | None = Field(
+        None, description="Whether simulated annotators count; by default only in the demo project."
+    )
+    agreement: float | None = Field(
+        None, gt=0.5, le=1, description="How often two annotators agree; measured from the votes by default."
+    )
+
+
+class ShareOut(BaseModel):
+    """A share with its 95 % Wilson interval and what it was counted on; null where nothing was."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+
+
+class RatingOut(BaseModel):
+    """A generator's strength on the Elo scale; intervals are 95 %."""
+
+    generator_id: int
+    name: str
+    parent_id: int | None
+    run_id: int | None
+    rating: float
+    low: float | None = Field(description="Bootstrap over votes.")
+    high: float | None
+    low_clustered: float | None = Field(description="Bootstrap over annotators; null with fewer than three.")
+    high_clustered: float | None
+    rank_best: int
+    rank_worst: int
+    votes: int
+    wins: int
+    losses: int
+    ties: int
+    both_bad: int
+    group: int = Field(description="Generators of different groups never met, not even over others.")
+    rational: ShareOut | None = Field(description="Share that the exact judge calls rational, where there is one.")
+
+
+class MatrixCell(BaseModel):
+    """Row generator against column generator."""
+
+    generator_id: int
+    versus_id: int
+    votes: int
+    wins: int
+    ties: int
+    score: float = Field(description="Wins plus half the ties, as a share of the votes.")
+
+
+class LeaderboardOut(BaseModel):
+    """Ratings, best first, and the votes between every two generators."""
+
+    project: str
+    criterion: Criterion
+    who: Who
+    split: Split | None
+    votes: int
+    simulated_votes: int
+    annotators: int
+    tie_parameter: float
+    groups: int
+    judge: str | None
+    judged_on: str | None = Field(description="The conditions on which the exact judge's share is counted.")
+    ratings: list[RatingOut]
+    matrix: list[MatrixCell]
+
+
+class PairOut(BaseModel):
+    """A preference pair as the rules choose it."""
+
+    condition_id: int
+    split: Split
+    subject_id: int
+    prompt: str
+    win_candidate_id: int
+    lose_candidate_id: int
+    win_image: str
+    lose_image: str
+    p_win: float
+    votes: int
+    reasons: list[str]
+
+
+class PairsOut(BaseModel):
+    """Pairs of some conditions; `next_cursor` leads to those of the following conditions."""
+
+    items: list[PairOut]
+    next_cursor: str | None
+
+
+class YieldPoint(BaseModel):
+    """What a threshold would give."""
+
+    threshold: float
+    pairs: int
+    train_pairs: int
+    validation_pairs: int
+    conditions: int
+    subjects: int
+    winners: int
+
+
+class YieldOut(BaseModel):
+    """What the rules would give at their threshold and at others, before anything is frozen."""
+
+    rules: PairRules
+    agreement: float
+    repeated: int = Field(description="Pairs of annotators who judged the same pair of images.")
+    votes: int
+    chosen: YieldPoint
+    reasons: dict[str, int] = Field(description="Pairs of the chosen rules by the reasons against their loser.")
+    points: list[YieldPoint]
