@@ -78,7 +78,10 @@ async def import_upload(request: Request, project: Project, person: Person, *, d
         with source_of_uploads(files, max_bytes=max_bytes) as source:
             return _run(request, project, person, source, dry_run)
 
-    return await run_in_threadpool(work)
+    try:
+        return await run_in_threadpool(work)
+    finally:
+        await form.close()
 
 
 def _run(request: Request, project: Project, person: Person, source: Source, dry_run: bool) -> ImportReport:

@@ -42,7 +42,7 @@ def make_candidates(context: JobContext, payload: dict[str, Any]) -> dict[str, A
     for generator in work.generators:
         missing = work.missing[generator.id]
         if missing:
-            _sample(context, wanted, work, generator, done)
+            _sample(context, work, generator, done)
             done += len(missing)
     with context.transaction() as session:
         project = session.get_one(Project, work.project.id)
@@ -76,7 +76,7 @@ def _folder(context: JobContext) -> Path:
     return context.settings.home.absolute() / "generation" / f"job-{context.job_id}"
 
 
-def _sample(context: JobContext, wanted: MakePayload, work: Work, generator: Generator, done: int) -> None:
+def _sample(context: JobContext, work: Work, generator: Generator, done: int) -> None:
     refuse_without_trainer()
     missing = work.missing[generator.id]
     folder = _folder(context) / f"generator-{generator.id}"
