@@ -69,6 +69,8 @@ class CapoConfig(Section):
     """Share of a window's pixels that must be background."""
     min_difference: float = Field(0.15, ge=0, lt=1)
     """1 - intersection over union of the two windows: they must be clearly different."""
+    share: float = Field(1.0, gt=0, le=1)
+    """Share of a step's pairs (at least one) on which the term is computed."""
 
     @model_validator(mode="after")
     def _scales(self) -> Self:
@@ -86,6 +88,8 @@ class ScpoConfig(Section):
     """Winners of one condition (cross-scene pairs fill in where a condition has one winner only); winners of
     different conditions; or as same_condition, with only the weaker winner moving."""
     penalty: Literal["huber", "square"] = "huber"
+    share: float = Field(1.0, gt=0, le=1)
+    """Share of a step's pairs (at least one) whose winner meets another winner."""
 
 
 class ReplayConfig(Section):

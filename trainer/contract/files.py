@@ -34,7 +34,7 @@ def write_durably(path: Path, data: bytes) -> None:
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(staged, path)
+    staged.replace(path)
     fsync_path(path.parent)
 
 

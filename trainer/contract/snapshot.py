@@ -215,7 +215,7 @@ def write_snapshot(
     try:
         _stage(staged, name, rules, conditions, pairs, winners)
         fsync_tree(staged)
-        os.replace(staged, folder)
+        staged.replace(folder)
         fsync_path(folder.parent)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)

@@ -132,7 +132,7 @@ def test_damage_names_file_and_row(tmp_path: Path) -> None:
         verify_snapshot(cut)
     assert caught.value.code == "file_missing"
     (cut / "manifest.json").write_text('{"format_version": 1}')
-    with pytest.raises(SnapshotError, match="manifest.json is damaged at"):
+    with pytest.raises(SnapshotError, match=r"manifest.json is damaged at"):
         read_snapshot(cut)
     (cut / "manifest.json").unlink()
     with pytest.raises(SnapshotError, match="not a snapshot"):

@@ -1,0 +1,147 @@
+"""Killed anywhere, resumed, and the same to the last bit as a run never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer.contract.checkpoint import LORA_FILE, RunFolder
+from trainer.contract.config import RunConfig, apply_overrides
+from trainer.contract.errors import ConfigError, ExitCode, StorageError
+from trainer.contract.events import read_events
+
+STEPS = 12
+
+
+@pytest.fixture
+def config(smoke: RunConfig) -> RunConfig:
+    return apply_overrides(
+        smoke, {"training.steps": STEPS, "checkpoints.every": 3, "samples.every": 0, "validation.every": 4}
+    )
+
+
+def launch(config: RunConfig, snapshot: Path, out: Path) -> subprocess.Popen[bytes]:
+    file = out.with_suffix(".json")
+    file.write_text(config.model_dump_json())
+    arguments = ["train", "--config", str(file), "--snapshot", str(snapshot), "--out", str(out), "--resume", "auto"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", "trainer", *arguments], env=environment)
+
+
+def wait_for_step(folder: RunFolder, step: int, process: subprocess.Popen[bytes]) -> None:
+    """Return as soon as the event stream tells of a step; the wait is bounded by the test's timeout."""
+    while process.poll() is None:
+        if any(event.step >= step for event in read_events(folder.events)[0]):
+            return
+        time.sleep(0.005)
+
+
+def losses(folder: RunFolder) -> dict[int, dict[str, float]]:
+    """Figures by step; a later attempt's repeat of a step must agree with the earlier one's."""
+    found: dict[int, dict[str, float]] = {}
+    for event in read_events(folder.events)[0]:
+        if event.kind == "metrics":
+            values = {
+                name: value
+                for name, value in event.values.items()
+                if name not in ("pairs_per_second", "seconds_per_step", "peak_memory_bytes")
+            }
+            assert found.setdefault(event.step, values) == values
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_kill_minus_nine_changes_nothing(config: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
+    from trainer.checkpoint import check
+
+    whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
+    assert launch(config, snapshot_folder, whole.root).wait() == ExitCode.FINISHED
+    step = random.randrange(1, STEPS)
+    process = launch(config, snapshot_folder, killed.root)
+    wait_for_step(killed, step, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not killed.result.exists()
+    assert launch(config, snapshot_folder, killed.root).wait() == ExitCode.FINISHED
+    events, _ = read_events(killed.events)
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert losses(killed) == losses(whole), f"killed at step {step}"
+    assert (killed.adapter / LORA_FILE).read_bytes() == (whole.adapter / LORA_FILE).read_bytes()
+    last = whole.checkpoint(STEPS)
+    assert check(killed.checkpoint(STEPS)).files == check(last).files
+
+
+@pytest.mark.timeout(300)
+def test_a_signal_and_a_cancel_file_stop_at_a_step_and_resume_exactly(
+    config: RunConfig, snapshot_folder: Path, tmp_path: Path
+) -> None:
+    whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
+    assert launch(config, snapshot_folder, whole.root).wait() == ExitCode.FINISHED
+    process = launch(config, snapshot_folder, stopped.root)
+    wait_for_step(stopped, 1, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == ExitCode.CANCELLED
+    result = json.loads(stopped.result.read_text())
+    assert result["state"] == "cancelled" and result["checkpoint"]
+    process = launch(config, snapshot_folder, stopped.root)
+    wait_for_step(stopped, result["step"] + 2, process)
+    stopped.cancel.touch()
+    assert process.wait() == ExitCode.CANCELLED
+    assert launch(config, snapshot_folder, stopped.root).wait() == ExitCode.FINISHED
+    assert losses(stopped) == losses(whole)
+    assert (stopped.adapter / LORA_FILE).read_bytes() == (whole.adapter / LORA_FILE).read_bytes()
+    kinds = [event.kind for event in read_events(stopped.events)[0]]
+    assert kinds.count("started") == 1 and kinds.count("cancelled") == 2 and kinds.count("resumed") == 2
+
+
+def test_damaged_checkpoints_are_passed_over(config: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
+    from trainer.engine import train
+
+    folder = RunFolder(tmp_path / "run")
+    train(snapshot_folder, config, folder.root)
+    state = folder.checkpoint(STEPS) / "state.safetensors"
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    assert train(snapshot_folder, config, folder.root, resume=True).state == "finished"
+    events, _ = read_events(folder.events)
+    resumed = [event for event in events if event.kind == "resumed"]
+    assert [event.step for event in resumed] == [9]
+    assert any("state.safetensors is missing or damaged" in e.message for e in events if e.kind == "warning")
+    for _, path in folder.published_checkpoints():
+        (path / "state.safetensors").unlink()
+    with pytest.raises(StorageError, match="No checkpoint of this run is whole"):
+        train(snapshot_folder, config, folder.root, resume=True)
+    assert read_events(folder.events)[0][-1].kind == "failed"
+
+
+def test_changed_runs_are_refused_with_words(config: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
+    from trainer.engine import train
+
+    short = apply_overrides(config, {"training.steps": 1, "validation.every": 0})
+    train(snapshot_folder, short, tmp_path / "run")
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(snapshot_folder, short, tmp_path / "run")
+    with pytest.raises(ConfigError, match="differs from the one run was started with"):
+        train(snapshot_folder, config, tmp_path / "run", resume=True)
+    record = json.loads((tmp_path / "run" / "snapshot.json").read_text())
+    (tmp_path / "run" / "snapshot.json").write_text(json.dumps({**record, "content_hash": "0" * 64}))
+    with pytest.raises(ConfigError, match="was started on snapshot 000000000000"):
+        train(snapshot_folder, short, tmp_path / "run", resume=True)
+
+
+def test_divergence_is_named(config: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
+    from trainer.contract.errors import DivergedError
+    from trainer.engine import train
+
+    wild = apply_overrides(config, {"optimizer.learning_rate": 1e30, "optimizer.warmup_steps": 0})
+    with pytest.raises(DivergedError, match="learning rate"):
+        train(snapshot_folder, wild, tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["exit_code"] == ExitCode.DIVERGED

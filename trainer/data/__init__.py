@@ -1,0 +1,1 @@
+"""From a snapshot to the tensors of a step: reading, crops, encoding, order."""

@@ -1,0 +1,1 @@
+"""Looking at a model: held-out pairs, sample grids, rationality."""

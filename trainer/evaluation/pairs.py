@@ -1,0 +1,24 @@
+"""D_w, D_l and margin of a generator on all held-out pairs of a snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainer.contract.config import RunConfig
+from trainer.contract.snapshot import Snapshot
+from trainer.data.rows import RowBuilder
+from trainer.data.source import TrainingData
+from trainer.evaluation.held_out import HeldOut
+
+if TYPE_CHECKING:
+    from trainer.backbones.protocol import Backbone
+
+
+def measure_pairs(snapshot: Snapshot, backbone: Backbone, config: RunConfig) -> dict[str, float]:
+    """Means over the held-out pairs, the adapter against its base; empty where there are none."""
+    data = TrainingData(snapshot, backbone, held_out_pairs=len(snapshot.pairs))
+    if not data.held_out:
+        return {}
+    data.encode()
+    builder = RowBuilder(data, backbone, config.objective, config.training.seed)
+    return HeldOut(data.held_out, builder, backbone, config.objective).measure(0, 1.0).values

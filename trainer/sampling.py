@@ -1,0 +1,169 @@
+"""Sampling images of conditions: for `python -m trainer sample` and for the grids of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from trainer.contract.errors import ConfigError, StorageError
+from trainer.contract.images import Pixels, check_mask, encode_png, load_pixels, paste_foreground
+from trainer.contract.sampling import RESULTS, SampleItem, SampleRequest, SampleResult, Verdict, read_results
+from trainer.data.source import to_mask, to_tensor
+from trainer.noise import gaussian
+
+if TYPE_CHECKING:
+    from trainer.backbones.protocol import Backbone, Tensors
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """A condition ready to be sampled: pixels [H,W,3], mask [H,W] (255 = background), text, seed, judge's spec."""
+
+    image: Pixels
+    mask: Pixels
+    text: Tensors
+    seed: int
+    spec: dict[str, Any] | None = None
+
+
+@torch.no_grad()
+def sample_images(backbone: Backbone, items: Sequence[Prompted], *, steps: int, guidance: float) -> list[Pixels]:
+    """Images [H,W,3] with the true foreground pasted, for conditions of one size.
+
+    An item's noise depends on its seed alone, so an image does not depend on what is sampled beside it.
+    """
+    images, masks = to_tensor([item.image for item in items]), to_mask([item.mask for item in items])
+    condition = backbone.encode_condition(images, masks)
+    shape = backbone.latent_shape(*masks.shape[2:])
+    noise = torch.stack([gaussian(shape, item.seed, "image", 0, "sampling noise") for item in items])
+    text = {name: torch.stack([item.text[name] for item in items]).to(backbone.device) for name in items[0].text}
+    latents = backbone.sample(noise.to(backbone.device), condition, text, steps=steps, guidance=guidance)
+    pixels = _to_pixels(backbone.decode(latents))
+    return [paste_foreground(image, item.image, item.mask) for image, item in zip(pixels, items, strict=True)]
+
+
+def _to_pixels(images: Tensor) -> list[Pixels]:
+    array = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [np.ascontiguousarray(image) for image in array]
+
+
+def judge(image: Pixels, mask: Pixels, spec: dict[str, Any] | None) -> Verdict | None:
+    """The exact judge's verdict on an image of SpatialWorld; None without a spec."""
+    if spec is None:
+        return None
+    from trainer.spatialworld.judge import judge_image
+
+    return Verdict.model_validate(judge_image(image, spec, mask))
+
+
+def run_request(
+    request: SampleRequest,
+    out: Path,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> int:
+    """Work through a request, appending to `out/results.jsonl`; keys that are there already are skipped.
+
+    Returns how many images are still missing (0, unless `cancelled` said to stop between two batches).
+    """
+    from trainer.backbones.load import load_backbone
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "images").mkdir(exist_ok=True)
+    done = {result.key for result in read_results(out)[0] if (out / result.image).is_file()}
+    missing = [item for item in request.items if item.key not in done]
+    if not missing:
+        return 0
+    generator = request.generator
+    backbone = load_backbone(generator.base, dtype=generator.dtype)
+    if generator.adapter:
+        backbone.load_adapter(Path(generator.adapter), generator.adapter_scale)
+    left = len(missing)
+    with _Appender(out / RESULTS) as append:
+        for batch in _batches(missing, request.batch_size):
+            if cancelled():
+                return left
+            for result in _run_batch(backbone, request, batch, out):
+                append(result)
+            left -= len(batch)
+            if on_batch:
+                on_batch(len(request.items) - left, len(request.items))
+    return 0
+
+
+def _run_batch(
+    backbone: Backbone, request: SampleRequest, batch: list[tuple[SampleItem, Pixels, Pixels]], out: Path
+) -> Iterator[SampleResult]:
+    begun = time.monotonic()
+    prompts = sorted({item.prompt for item, _, _ in batch})
+    encoded = backbone.encode_text(prompts)
+    texts = {p: {name: value[i] for name, value in encoded.items()} for i, p in enumerate(prompts)}
+    prompted = [Prompted(image, mask, texts[item.prompt], item.seed) for item, image, mask in batch]
+    sampler = request.generator.sampler
+    images = sample_images(backbone, prompted, steps=sampler.steps, guidance=sampler.guidance)
+    seconds = (time.monotonic() - begun) / len(batch)
+    for (item, _, mask), image in zip(batch, images, strict=True):
+        relative = f"images/{item.key}.png"
+        _write_image(out / relative, image)
+        verdict = judge(image, mask, item.spatialworld)
+        yield SampleResult(key=item.key, image=relative, seed=item.seed, seconds=seconds, verdict=verdict)
+
+
+def _batches(items: list[SampleItem], size: int) -> Iterator[list[tuple[SampleItem, Pixels, Pixels]]]:
+    waiting: dict[tuple[int, ...], list[tuple[SampleItem, Pixels, Pixels]]] = defaultdict(list)
+    for item in items:
+        image = load_pixels(item.image, "RGB", f"item {item.key}, image")
+        mask = load_pixels(item.mask, "L", f"item {item.key}, mask")
+        check_mask(mask, f"item {item.key}")
+        if mask.shape != image.shape[:2]:
+            raise ConfigError("mask_size", f"item {item.key}: its mask and its image differ in size.")
+        bucket = waiting[mask.shape]
+        bucket.append((item, image, mask))
+        if len(bucket) == size:
+            yield waiting.pop(mask.shape)
+    yield from waiting.values()
+
+
+def _write_image(path: Path, image: Pixels) -> None:
+    staged = path.with_suffix(".part")
+    try:
+        staged.write_bytes(encode_png(Image.fromarray(image)))
+        staged.replace(path)
+    except OSError as error:
+        raise StorageError("image_unwritable", f"{path.name} could not be written: {error}.") from error
+
+
+class _Appender:
+    """Appends results to a file, one line each, after closing a line that a crash may have cut."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Callable[[SampleResult], None]:
+        self._handle = self._path.open("ab+")
+        if self._handle.tell():
+            self._handle.seek(-1, os.SEEK_END)
+            if self._handle.read(1) != b"\n":
+                self._handle.write(b"\n")
+        return self._append
+
+    def _append(self, result: SampleResult) -> None:
+        self._handle.write(json.dumps(result.model_dump(mode="json")).encode() + b"\n")
+        self._handle.flush()
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        self._handle.close()

@@ -1,0 +1,81 @@
+"""The check before the first step: would training work at all?"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from trainer.contract.errors import SelfCheckError
+from trainer.reference import policy_prediction, reference_prediction
+
+if TYPE_CHECKING:
+    from trainer.backbones.protocol import Backbone
+    from trainer.data.rows import Batch, Layout
+    from trainer.data.source import TrainingData
+    from trainer.terms import Terms
+
+FEWEST_CELLS = 4.0
+"""Latent cells below which a region is too thin for its error to mean much."""
+
+
+def check_model(backbone: Backbone, batch: Batch, layout: Layout, terms: Terms) -> dict[str, float]:
+    """Run the checks on a fresh adapter, whose gradients of `terms.loss` are filled in; returns what was found.
+
+    Raises SelfCheckError when the preference loss is not ln 2, when no gradient reaches the adapter, when moving the
+    adapter does not move the policy, or when it moves the reference.
+    """
+    found: dict[str, float] = {}
+    if layout.pairs:
+        found["preference_loss"] = terms.figures["loss_preference"]
+        if abs(found["preference_loss"] - math.log(2)) > 1e-3:
+            raise SelfCheckError(
+                "not_ln_2",
+                f"Before the first step the preference loss is {found['preference_loss']:.4f}, it must be ln 2 = "
+                "0.6931: policy and reference do not start equal.",
+            )
+    norms = [p.grad.norm() for p in backbone.trainable().values() if p.grad is not None]
+    found["grad_norm"] = float(torch.stack(norms).norm()) if norms else 0.0
+    if not found["grad_norm"] > 0:
+        raise SelfCheckError("no_gradient", "No gradient reaches the adapter: there is nothing to train.")
+    found |= _moves(backbone, batch.first(min(2, len(batch.t))), 1.0)
+    return found
+
+
+def _moves(backbone: Backbone, batch: Batch, guidance: float) -> dict[str, float]:
+    """Move every adapter weight a little, look at policy and reference, and put the weights back."""
+    before = reference_prediction(backbone, batch, guidance)
+    saved = {name: parameter.detach().clone() for name, parameter in backbone.trainable().items()}
+    try:
+        with torch.no_grad():
+            for parameter in backbone.trainable().values():
+                parameter.add_(0.01)
+            moved = policy_prediction(backbone, batch, guidance)
+        after = reference_prediction(backbone, batch, guidance)
+    finally:
+        with torch.no_grad():
+            for name, parameter in backbone.trainable().items():
+                parameter.copy_(saved[name])
+    if not torch.equal(before, after):
+        raise SelfCheckError("reference_moved", "Moving the adapter moved the reference: they share weights.")
+    change = float((moved - before).abs().mean())
+    if not change > 0:
+        raise SelfCheckError("policy_fixed", "Moving the adapter does not move the policy: it is not in use.")
+    return {"policy_change": change, "reference_change": 0.0}
+
+
+def check_masks(data: TrainingData) -> tuple[dict[str, float], str | None]:
+    """Coverage of the masks, and a warning where a region is nearly empty."""
+    cover = data.coverage()
+    found = {
+        "background_mean": cover.mean,
+        "background_least": cover.least,
+        "background_most": cover.most,
+        "fewest_cells": cover.fewest_cells,
+    }
+    if cover.fewest_cells >= FEWEST_CELLS:
+        return found, None
+    return found, (
+        f"A mask leaves only {cover.fewest_cells:.1f} latent cells to its subject or background: its error is noisy."
+    )
