@@ -12,6 +12,7 @@ from backend.accounts import pages as accounts_pages
 from backend.accounts.access import guard
 from backend.catalogue import api as catalogue_api
 from backend.catalogue import pages as catalogue_pages
+from backend.catalogue.invited import InvitedProjects
 from backend.datasets import api as datasets_api
 from backend.datasets import pages as datasets_pages
 from backend.generation import api as generation_api
@@ -113,6 +114,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     )
     app.state.settings = settings
     app.state.database = database or Database(settings.resolved_database_url)
+    app.state.projects = InvitedProjects()
     app.state.blobs = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)
     connect_bell(settings, app.state.database)
     install_web(app, https=settings.secure_cookies)

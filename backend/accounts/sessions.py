@@ -1,11 +1,12 @@
 """Sessions of browsers and tokens of programs, from the secret a request carries to the row that proves it."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from backend.accounts import repository
 from backend.accounts.models import ApiToken, LoginSession, Person
 from backend.accounts.tokens import fingerprint, new_secret
 from backend.kit.database import Database, utcnow
@@ -15,6 +16,11 @@ from backend.settings import Settings
 ABSOLUTE_LIFETIME = timedelta(days=14)
 # Times of use are for people to read; a write on every request would buy nothing.
 TOUCH_EVERY = timedelta(minutes=5)
+
+
+def idle_limit(settings: Settings, now: datetime) -> datetime:
+    """Sessions last seen before this are over."""
+    return now - timedelta(hours=settings.login_session_hours)
 
 
 def start_session(session: Session, person: Person, user_agent: str) -> str:
@@ -37,50 +43,31 @@ def start_session(session: Session, person: Person, user_agent: str) -> str:
 def authenticate_session(database: Database, cookie: str, settings: Settings) -> LoginSession | None:
     """The live session of a cookie; None when it is unknown, idle for too long, expired, or its person inactive."""
     now = utcnow()
-    idle_limit = now - timedelta(hours=settings.login_session_hours)
-    query = (
-        select(LoginSession)
-        .join(Person)
-        .where(
-            LoginSession.token_hash == fingerprint(cookie),
-            LoginSession.expires_at > now,
-            LoginSession.last_seen_at > idle_limit,
-            Person.is_active,
-        )
-    )
     with database.reading() as session:
-        found = session.scalar(query)
+        found = repository.live_session(session, fingerprint(cookie), now, idle_limit(settings, now))
         session.expunge_all()
     if found is not None and found.last_seen_at < now - TOUCH_EVERY:
-        _touch(database, update(LoginSession).where(LoginSession.id == found.id).values(last_seen_at=now))
+        session_id = found.id
+        _note_use(database, lambda session: repository.touch_session(session, session_id, now))
     return found
 
 
 def authenticate_token(database: Database, secret: str) -> ApiToken | None:
     """The live API token of a secret; None when it is unknown, expired, revoked, or its person inactive."""
     now = utcnow()
-    query = (
-        select(ApiToken)
-        .join(Person)
-        .where(
-            ApiToken.token_hash == fingerprint(secret),
-            ApiToken.revoked_at.is_(None),
-            ApiToken.expires_at.is_(None) | (ApiToken.expires_at > now),
-            Person.is_active,
-        )
-    )
     with database.reading() as session:
-        found = session.scalar(query)
+        found = repository.live_token(session, fingerprint(secret), now)
         session.expunge_all()
     if found is not None and (found.last_used_at is None or found.last_used_at < now - TOUCH_EVERY):
-        _touch(database, update(ApiToken).where(ApiToken.id == found.id).values(last_used_at=now))
+        token_id = found.id
+        _note_use(database, lambda session: repository.touch_token(session, token_id, now))
     return found
 
 
-def _touch(database: Database, statement: object) -> None:
+def _note_use(database: Database, write: Callable[[Session], None]) -> None:
     try:
         with database.transaction() as session:
-            session.execute(statement)  # type: ignore[arg-type]  # an UPDATE of either table
+            write(session)
     except OperationalError:
         # A lock held for long must not turn a page into an error for the sake of a time stamp.
         return
