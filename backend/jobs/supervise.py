@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -18,23 +19,35 @@ class Child:
     """A program in a session and process group of its own; leaving the `with` block ends the whole group.
 
     The thread that makes it must stay alive as long as the child: the kernel ties a child's death notice to the thread.
+    Output is appended to `log`, or goes where this process's output goes; `files` are descriptors to hand over.
     """
 
     def __init__(
-        self, argv: list[str], *, cwd: Path, env: dict[str, str] | None, log: Path, grace: float = GRACE_SECONDS
+        self,
+        argv: list[str],
+        *,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        log: Path | None = None,
+        files: tuple[int, ...] = (),
+        grace: float = GRACE_SECONDS,
     ) -> None:
         self.grace = grace
-        log.parent.mkdir(parents=True, exist_ok=True)
         leashed = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *argv]
-        with log.open("ab") as output:
+        with ExitStack() as closing:
+            output = None
+            if log is not None:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                output = closing.enter_context(log.open("ab"))
             self._process = subprocess.Popen(
                 leashed,
                 cwd=cwd,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if output else None,
                 start_new_session=True,
+                pass_fds=files,
             )
         self.group = self._process.pid
 
@@ -63,14 +76,24 @@ class Child:
             time.sleep(min(LOOK_SECONDS, left))
         return True
 
+    def ask_to_end(self) -> None:
+        """Sends SIGTERM to the group and returns at once."""
+        if self._process.returncode is None:
+            self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kills the group at once."""
+        if self._process.returncode is None:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+
     def end(self) -> None:
         """Asks the group to stop by SIGTERM, and kills what is left after the grace time."""
         if self._process.returncode is not None:
             return
-        self._signal(signal.SIGTERM)
+        self.ask_to_end()
         if not self.wait(self.grace):
-            self._signal(signal.SIGKILL)
-            self._process.wait()
+            self.kill()
 
     def _has_ended(self) -> bool:
         if self._process.returncode is not None:

@@ -3,7 +3,6 @@
 import logging
 import sys
 import traceback
-import warnings
 from typing import Any
 
 import structlog
@@ -48,7 +47,6 @@ def configure_logging(process: str, log_format: str = "console", *, level: int =
         cache_logger_on_first_use=False,
     )
     logging.captureWarnings(True)
-    warnings.simplefilter("default")
 
 
 def _render_line(_logger: Any, _method: str, event: dict[str, Any]) -> str:
