@@ -17,7 +17,7 @@ from trainer.contract.sampling import SamplerSettings
 
 VALIDATION_SHARE = 0.2
 # A candidate whose subject differs more than this (mean of 255) was not made by inpainting around it.
-DRIFT_WORTH_SAYING = 12.0
+DRIFT_WORTH_SAYING = 25.0
 Progress = Callable[[int, int], None]
 
 

@@ -6,7 +6,10 @@ from fastapi import APIRouter
 
 from backend.accounts.access import CurrentPerson, require_scope
 from backend.catalogue.access import ProjectForLead
-from backend.generation import service
+from backend.generation import (
+    service,
+    tasks,  # noqa: F401  # registers the handler: a job can only be asked for where it is known
+)
 from backend.generation.schemas import GenerationOut, MakeRequest
 from backend.kit.database import WriteSession
 from backend.kit.idempotency import IdempotencyKey, idempotent

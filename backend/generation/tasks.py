@@ -8,6 +8,7 @@ from typing import Any
 
 from backend.catalogue import repository as catalogue
 from backend.catalogue.models import Condition, Generator, Project
+from backend.generation import demo_tasks  # noqa: F401  # registers the demo's own handler
 from backend.generation.sampling import Harvest, item_key, write_request
 from backend.generation.schemas import MakePayload
 from backend.generation.service import JOB_KIND, put_to_judgment, resolve_generators
