@@ -20,10 +20,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.accounts.service import ensure_first_admin
 from backend.cli_web import address_of, listen
+from backend.generation.demo import ensure_demo
 from backend.jobs.health import Check, Level, check_blobs, check_home, short
 from backend.jobs.machine import trainer_missing
 from backend.jobs.supervise import Child
-from backend.kit.blobs import open_blobs
 from backend.kit.database import Database
 from backend.kit.migrations import migrate
 from backend.settings import Settings
@@ -124,13 +124,9 @@ def _insist(check: Check) -> None:
 def furnish(settings: Settings, database: Database) -> str | None:
     """Makes the first admin and the demo project where they are missing; the path of a login link, if one is due."""
     connect_bell(settings, database)
-    blobs = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)
     with database.transaction() as session:
         link = ensure_first_admin(session)
-        if settings.demo:
-            from backend.generation.demo import ensure_demo
-
-            ensure_demo(session, blobs)
+    ensure_demo(database, settings)
     return link
 
 

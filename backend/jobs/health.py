@@ -157,7 +157,8 @@ def check_exposure(settings: Settings) -> Check:
     if settings.host not in {"127.0.0.1", "localhost", "::1"} and not settings.secure_cookies:
         words = f"The service listens on {settings.host} without TLS: passwords and cookies cross the network in clear."
         return note(name, words, "Put a TLS proxy in front and set INPAINTDPO_PUBLIC_URL to its https address.")
-    return good(name, settings.public_url or f"http://{settings.host}:{settings.port}")
+    port = settings.port or "a free port, chosen at each start"
+    return good(name, settings.public_url or f"http://{settings.host}:{port}")
 
 
 def seen_workers(database: Database, settings: Settings) -> list[Worker]:
