@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from backend.accounts import cli as accounts_cli
+from backend.catalogue import cli as catalogue_cli
 from backend.catalogue.invited import InvitedProjects
 from backend.jobs.machine import package_version
 from backend.judging import cli as judging_cli
@@ -180,6 +181,7 @@ def doctor(
 accounts_cli.projects = InvitedProjects()
 app.add_typer(accounts_cli.user, name="user")
 app.add_typer(accounts_cli.token, name="token")
+app.add_typer(catalogue_cli.app)
 app.add_typer(judging_cli.app)
 
 

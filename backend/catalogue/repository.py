@@ -74,6 +74,10 @@ def projects_of(session: Session, person: Person) -> list[Project]:
     return list(session.scalars(_projects_of(person).order_by(Project.id)))
 
 
+def all_projects(session: Session) -> list[Project]:
+    return list(session.scalars(select(Project).order_by(Project.id)))
+
+
 def any_project(session: Session) -> bool:
     return session.scalar(select(Project.id).limit(1)) is not None
 

@@ -36,10 +36,13 @@ GROUP = 4
 SAMPLER = SamplerIn(steps=16, guidance=1.0)
 
 
-@job_handler(SEED_KIND, queue="gpu", max_attempts=3)
+@job_handler(SEED_KIND, queue="cpu", max_attempts=3)
 def seed_demo(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
-    """Draws conditions, imports them by the ordinary import, and asks for candidates in two lots; safe to repeat."""
-    refuse_without_trainer()
+    """Draws conditions, imports them by the ordinary import, and asks for candidates in two lots; safe to repeat.
+
+    Drawing needs no torch. Where one machine does everything and has no trainer, the job fails at the end with the
+    command that installs it; the next start after that goes on here.
+    """
     project_id = int(payload["project_id"])
     folder = context.settings.home.absolute() / "generation" / f"job-{context.job_id}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +70,11 @@ def seed_demo(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
     with context.transaction() as session:
         project = catalogue.project_for_update(session, project_id)
         _illustrate(session, context, project, folder / "examples")
-        jobs = _ask_for_candidates(session, project, _generator(session, project))
+        generator = _generator(session, project)
+    if context.settings.embedded:
+        refuse_without_trainer()
+    with context.transaction() as session:
+        jobs = _ask_for_candidates(session, project, generator)
     context.progress(4, 4, "Done")
     shutil.rmtree(folder, ignore_errors=True)
     return {"conditions": report.counts["conditions"], "jobs": jobs}
