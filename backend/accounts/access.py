@@ -152,7 +152,8 @@ def is_admin(person: Person) -> bool:
 def require_scope(scope: str) -> Any:
     """A dependency that lets API tokens with `scope` reach a route: ``dependencies=[require_scope("train")]``.
 
-    Without one, a token needs `read` for GET and `admin` for everything else. Cookie sessions are not asked.
+    Without one, a token needs `read` for GET and `admin` for everything else. Cookie sessions are not asked. It counts
+    on the route itself; one on a router is not seen, so that its routes stay closed to all but `admin`.
     """
     if scope not in SCOPES:
         raise ValueError(f"Unknown scope {scope!r}; known are {', '.join(SCOPES)}.")

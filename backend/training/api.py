@@ -37,7 +37,7 @@ router = APIRouter(tags=["training"])
 
 
 @router.get("/recipes")
-def recipes() -> RecipesOut:
+def recipes(_: LeadPerson) -> RecipesOut:
     """The named starting points of a training, with every value they set."""
     return RecipesOut(
         items=[
