@@ -109,16 +109,17 @@ def _generator(session: Session, project: Project) -> Generator:
 def _ask_for_candidates(session: Session, project: Project, generator: Generator) -> list[int]:
     """A small lot first, in both kinds of comparison, so that judging begins within minutes; then all the rest."""
     lots = [
-        ("first", FIRST_CONDITIONS, FIRST_SEEDS, ComparisonKind.WIN_LOSE),
-        ("pairs", FIRST_CONDITIONS, FIRST_SEEDS, ComparisonKind.PAIRWISE),
-        ("rest", None, SEEDS, ComparisonKind.WIN_LOSE),
+        ("first", Split.TRAIN, FIRST_CONDITIONS, FIRST_SEEDS, ComparisonKind.WIN_LOSE),
+        ("pairs", Split.TRAIN, FIRST_CONDITIONS, FIRST_SEEDS, ComparisonKind.PAIRWISE),
+        # Held-out subjects are judged too: a run is checked on their pairs and never trained on them.
+        ("rest", None, None, SEEDS, ComparisonKind.WIN_LOSE),
     ]
     jobs = []
-    for name, limit, seeds, kind in lots:
+    for name, split, limit, seeds, kind in lots:
         payload = MakePayload(
             project_id=project.id,
             generator_ids=[generator.id],
-            split=Split.TRAIN,
+            split=split,
             condition_limit=limit,
             seeds=list(range(seeds)),
             comparisons=ComparisonPlan(kind=kind, criterion=Criterion.SPATIAL_RATIONALITY, k=GROUP),
