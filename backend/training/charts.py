@@ -201,15 +201,20 @@ def tick_words(value: float, gap: float) -> str:
     if abs(value) < gap * 1e-6:
         return "0"
     if gap < 1e-3:
-        return f"{value:.2g}"
+        return _signed(f"{value:.2g}")
     decimals = max(0, 1 - math.floor(math.log10(gap)))
     text = f"{value:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return _signed(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 def number_words(value: float) -> str:
     """Whole numbers as they are, others with three significant digits."""
     if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
+        return _signed(f"{value:,.0f}")
     mantissa, e, exponent = f"{value:.3g}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if e else mantissa
+    return _signed(f"{mantissa}e{int(exponent)}" if e else mantissa)
+
+
+def _signed(text: str) -> str:
+    """With a minus sign in place of the hyphen in front."""
+    return f"−{text[1:]}" if text.startswith("-") else text

@@ -35,7 +35,7 @@ COMMON_FIELDS = (
     Field("training.seed", "Seed", "Decides noise, order and the adapter's start."),
     Field("optimizer.learning_rate", "Learning rate", "Of the adapter, after the warm-up."),
     Field("objective.beta", "β", "Strength of the preference, for errors averaged over their region."),
-    Field("objective.t_min", "Preference from t =", "1 is pure noise; layout is decided near it."),
+    Field("objective.t_min", "Preference from t", "1 is pure noise; layout is decided near it."),
     Field("objective.mask_dpo.foreground_weight", "λ foreground", "Inpainting loss on the subject."),
     Field("objective.capo.weight", "λ CAPO", "Preference between differently cropped images."),
     Field("objective.scpo.weight", "λ SCPO", "Narrows the reward gap among winners."),

@@ -5,9 +5,9 @@ from trainer.contract.errors import ExitCode
 STATE_WORDS = {
     "queued": "Waiting for a worker",
     "running": "Training",
-    "finished": "Finished",
-    "failed": "Failed",
-    "cancelled": "Cancelled",
+    "finished": "The tuned generator is ready",
+    "failed": "An error stopped it",
+    "cancelled": "Stopped on request",
 }
 
 OUTCOME_WORDS = {

@@ -18,21 +18,23 @@ function element(name, attributes = {}, parent = null, namespace = SVG) {
 
 const html = (name, attributes = {}, parent = null) => element(name, attributes, parent, null);
 
+const signed = (text) => text.replace(/^-/, "−");
+
 /** Whole numbers as they are, others with three significant digits. */
 export function words(value) {
   if (value === undefined || value === null) return "–";
-  if (Number.isInteger(value) || Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
+  if (Number.isInteger(value) || Math.abs(value) >= 1000) return signed(Math.round(value).toLocaleString("en-US"));
   const small = Math.abs(value) < 1e-4 ? value.toExponential(2) : value.toPrecision(3);
   const [mantissa, exponent] = small.split("e");
   const short = mantissa.includes(".") ? mantissa.replace(/0+$/, "").replace(/\.$/, "") : mantissa;
-  return exponent ? `${short}e${Number(exponent)}` : short;
+  return signed(exponent ? `${short}e${Number(exponent)}` : short);
 }
 
 function tickWords(value, gap) {
   if (Math.abs(value) < gap * 1e-6) return "0";
-  if (gap < 1e-3) return `${Number(value.toPrecision(2))}`.replace("e+", "e");
+  if (gap < 1e-3) return signed(`${Number(value.toPrecision(2))}`.replace("e+", "e"));
   const text = value.toFixed(Math.max(0, 1 - Math.floor(Math.log10(gap))));
-  return text.includes(".") ? text.replace(/0+$/, "").replace(/\.$/, "") : text;
+  return signed(text.includes(".") ? text.replace(/0+$/, "").replace(/\.$/, "") : text);
 }
 
 function niceStep(least) {
@@ -59,14 +61,16 @@ export function bounds(values, floor, ceiling) {
   return [bottom, bottom + step * GRID_LINES];
 }
 
-/** Exponential mean, without the bias of its start. */
-function smoothed(values, weight) {
-  let sum = 0;
-  let mass = 0;
-  return values.map((value) => {
-    sum = weight * sum + (1 - weight) * value;
-    mass = weight * mass + (1 - weight);
-    return sum / mass;
+/** Mean over a window around each point, half as wide at the ends. */
+function smoothed(values) {
+  const widest = Math.max(2, Math.round(values.length / 16));
+  const sums = [0];
+  for (const value of values) sums.push(sums.at(-1) + value);
+  return values.map((_, index) => {
+    const reach = Math.max(Math.min(widest, index, values.length - 1 - index), Math.ceil(widest / 2));
+    const first = Math.max(index - reach, 0);
+    const last = Math.min(index + reach, values.length - 1);
+    return (sums[last + 1] - sums[first]) / (last + 1 - first);
   });
 }
 
@@ -194,8 +198,9 @@ export class Chart {
   trace(curve, x, y) {
     const path = (values) => values.map((value, index) => `${x(curve.steps[index]).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
     const many = curve.values.length >= SMOOTH_FROM && curve.line.name !== "learning_rate";
+    this.isSmoothed ||= many;
     if (many) element("polyline", { class: `line faint ${curve.style}`, points: path(curve.values) }, this.svg);
-    const shown = path(many ? smoothed(curve.values, 0.85) : curve.values);
+    const shown = path(many ? smoothed(curve.values) : curve.values);
     const single = curve.values.length === 1;
     element("polyline", { class: `line ${curve.style}${single ? " line-dot" : ""}`, points: single ? `${shown} ${shown}` : shown }, this.svg);
   }
@@ -227,7 +232,9 @@ export class Chart {
 
 /** All charts of a run: takes in stored curves and single events, and draws at most once a frame. */
 export class Board {
-  constructor(container, specs, totalSteps) {
+  /** `onDraw` hears whether any line is smoothed. */
+  constructor(container, specs, totalSteps, onDraw = () => {}) {
+    this.onDraw = onDraw;
     this.charts = specs.map((spec) => {
       const drawn = container.querySelector(`[data-chart="${spec.key}"]`);
       return new Chart(spec, totalSteps, drawn ?? html("figure", { hidden: "" }, container));
@@ -267,6 +274,7 @@ export class Board {
     this.pending ||= requestAnimationFrame(() => {
       this.pending = 0;
       for (const chart of this.charts) chart.draw();
+      this.onDraw(this.charts.some((chart) => chart.isSmoothed));
     });
   }
 }

@@ -4,7 +4,10 @@ import { Board } from "./charts.js";
 import { request } from "./http.js";
 
 const run = document.getElementById("run");
-const board = new Board(document.getElementById("charts"), JSON.parse(document.getElementById("chart-specs").textContent), Number(run.dataset.total));
+const specs = JSON.parse(document.getElementById("chart-specs").textContent);
+const board = new Board(document.getElementById("charts"), specs, Number(run.dataset.total), (isSmoothed) => {
+  document.getElementById("charts-smoothed").hidden = !isSmoothed;
+});
 
 // Parts of the page that the server draws; after one of these events they may have changed.
 const CHANGES = ["started", "resumed", "plan", "sample", "checkpoint", "warning", "finished", "failed", "cancelled"];

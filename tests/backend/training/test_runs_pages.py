@@ -88,7 +88,7 @@ def test_a_run_shows_without_scripts(lead: TestClient, world: World, run_id: int
     add_curve(database, run_id, [0.5, 0.25, 0.125])
     page = lead.get(f"/projects/street/runs/{run_id}", headers=PAGE).text
     assert 'data-chart="drift"' in page and page.count("<polyline") == 3
-    assert "D_w, winners" in page and "<b>-0.125</b>" in page
+    assert "D_w, winners" in page and "<b>−0.125</b>" in page
     assert "Step 3 of 6" in page and "Traceback" not in page
     assert "style=" not in page and "onclick" not in page
 
@@ -98,7 +98,7 @@ def test_cancel_and_resume_by_their_buttons(lead: TestClient, world: World, run_
     assert f'action="{url}/cancel"' in lead.get(url, headers=PAGE).text
     assert lead.post(f"{url}/cancel", headers=PAGE).status_code == 303
     page = lead.get(url, headers=PAGE).text
-    assert f'action="{url}/resume"' in page and "Cancelled" in page
+    assert f'action="{url}/resume"' in page and "Stopped on request" in page
     assert lead.post(f"{url}/resume", headers=PAGE).headers["location"] == f"{url}?notice=resumed"
 
 

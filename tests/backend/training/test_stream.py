@@ -42,7 +42,7 @@ def test_an_ended_run_is_told_whole_and_closed(lead: TestClient, ended: str) -> 
     assert [message["id"] for message in told[1:6]] == ["0", "1", "2", "3", "4"]
     assert json.loads(told[3]["data"])["body"] == {"values": {"loss": 2}}
     end = json.loads(told[-1]["data"])
-    assert (end["state"], end["is_active"], end["words"]) == ("cancelled", False, "Cancelled")
+    assert (end["state"], end["is_active"], end["words"]) == ("cancelled", False, "Stopped on request")
 
 
 def test_a_client_that_comes_back_goes_on_where_it_was(lead: TestClient, ended: str) -> None:
