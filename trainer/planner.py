@@ -5,7 +5,8 @@ from __future__ import annotations
 from trainer.contract.config import RunConfig
 from trainer.data.rows import slots_of
 
-BYTES = {"float32": 4, "bfloat16": 2}
+BYTES = {"auto": 4, "float32": 4, "bfloat16": 2}
+"""Bytes of a frozen weight; auto is counted at its larger outcome."""
 
 
 def rows_per_step(config: RunConfig) -> dict[str, int]:

@@ -86,7 +86,13 @@ def test_micro_batches_give_the_loss_of_the_whole_step(smoke: RunConfig, snapsho
     for name, micro in (("whole", None), ("cut", 1)):
         config = apply_overrides(
             smoke,
-            {"training.micro_batch": micro, "training.pairs_per_step": 3, "training.steps": 2, "samples.every": 0},
+            {
+                "model.dtype": "float32",
+                "training.micro_batch": micro,
+                "training.pairs_per_step": 3,
+                "training.steps": 2,
+                "samples.every": 0,
+            },
         )
         train(snapshot_folder, config, tmp_path / name)
         events, _ = read_events(tmp_path / name / "events.jsonl")

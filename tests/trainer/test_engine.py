@@ -84,7 +84,7 @@ def test_the_exported_adapter_is_the_trained_one(
 
     from trainer.backbones.load import load_backbone
 
-    one, other = load_backbone(str(pipeline_folder)), load_backbone(str(pipeline_folder))
+    one, other = (load_backbone(str(pipeline_folder), dtype="float32") for _ in range(2))
     one.add_adapter(4, 10.0, "all", 0)
     with torch.no_grad():
         for parameter in one.trainable().values():

@@ -35,9 +35,12 @@ LONGEST_TEXT = 512
 class FluxFillBackbone:
     """A FluxFillPipeline behind the protocol; see `trainer.backbones.protocol.Backbone` for the methods' shapes."""
 
-    def __init__(self, pipeline: FluxFillPipeline, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, pipeline: FluxFillPipeline, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32
+    ) -> None:
         self.pipeline = pipeline
         self.device = torch.device(device)
+        self._autocast = self.device.type == "cpu" and compute == torch.bfloat16
         self.transformer = pipeline.transformer.to(self.device).eval().requires_grad_(False)
         self.vae = pipeline.vae.to(self.device).eval().requires_grad_(False)
         for encoder in (pipeline.text_encoder, pipeline.text_encoder_2):
@@ -46,6 +49,10 @@ class FluxFillBackbone:
         self.pixel_multiple = self.scale * 2
         self.channels = int(pipeline.vae.config.latent_channels)
         self._continued = False
+        if self._autocast:
+            from trainer.spatialworld.attention import MixedPrecisionAttention
+
+            self.transformer.set_attn_processor(MixedPrecisionAttention())
         self._text_length = min(LONGEST_TEXT, int(pipeline.tokenizer_2.model_max_length))
 
     # --- encoding -------------------------------------------------------------------------------------------------
@@ -101,16 +108,17 @@ class FluxFillBackbone:
         dtype = self.transformer.dtype
         hidden = torch.cat((self._pack(noisy).to(dtype), condition["tokens"].to(dtype)), dim=-1)
         embedded = self.transformer.config.guidance_embeds
-        tokens = self.transformer(
-            hidden_states=hidden,
-            timestep=t.to(dtype),
-            guidance=torch.full((batch,), guidance, device=self.device) if embedded else None,
-            pooled_projections=text["pooled"].to(dtype),
-            encoder_hidden_states=text["embeds"].to(dtype),
-            txt_ids=torch.zeros(text["embeds"].shape[1], 3, device=self.device, dtype=dtype),
-            img_ids=self.pipeline._prepare_latent_image_ids(batch, height // 2, width // 2, self.device, dtype),
-            return_dict=False,
-        )[0]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            tokens = self.transformer(
+                hidden_states=hidden,
+                timestep=t.to(dtype),
+                guidance=torch.full((batch,), guidance, device=self.device) if embedded else None,
+                pooled_projections=text["pooled"].to(dtype),
+                encoder_hidden_states=text["embeds"].to(dtype),
+                txt_ids=torch.zeros(text["embeds"].shape[1], 3, device=self.device, dtype=dtype),
+                img_ids=self.pipeline._prepare_latent_image_ids(batch, height // 2, width // 2, self.device, dtype),
+                return_dict=False,
+            )[0]
         return self.pipeline._unpack_latents(tokens, height * self.scale, width * self.scale, self.scale).float()
 
     @torch.no_grad()

@@ -8,31 +8,51 @@ from typing import TYPE_CHECKING
 from trainer.contract.errors import ModelError
 
 if TYPE_CHECKING:
+    import torch
+
     from trainer.backbones.flux_fill import FluxFillBackbone
 
 SPATIALWORLD = "spatialworld"
 
 
 def load_backbone(
-    base: str, *, revision: str | None = None, dtype: str = "float32", device: str | None = None
+    base: str, *, revision: str | None = None, dtype: str = "auto", device: str | None = None
 ) -> FluxFillBackbone:
     """Load `spatialworld`, a local folder or a hub id through the ordinary `from_pretrained`.
 
-    `device` None takes the GPU if there is one. Raises ModelError with the way out.
+    `device` None takes the GPU if there is one; `dtype` is auto, float32 or bfloat16. Raises ModelError with the way
+    out.
     """
     import torch
     from diffusers import FluxFillPipeline
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
 
     from trainer.backbones.flux_fill import FluxFillBackbone
 
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     path = resolve_base(base)
-    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    compute = compute_type(dtype, place)
+    stored = torch.float32 if place.type == "cpu" else compute
     try:
-        pipeline = FluxFillPipeline.from_pretrained(path, revision=revision, dtype=kind)
+        pipeline = FluxFillPipeline.from_pretrained(path, revision=revision, dtype=stored)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError("model_unloadable", f"The base model {base!r} cannot be loaded: {_first(error)}") from error
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return FluxFillBackbone(pipeline, place)
+    return FluxFillBackbone(pipeline, place, compute)
+
+
+def compute_type(dtype: str, device: torch.device) -> torch.dtype:
+    """What `auto`, `float32` or `bfloat16` means on a device."""
+    import torch
+
+    if dtype != "auto":
+        return torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return torch.bfloat16 if abilities.get("avx512_bf16") or abilities.get("amx_bf16") else torch.float32
 
 
 def resolve_base(base: str) -> str:

@@ -28,8 +28,9 @@ class ModelConfig(Section):
     """Commit or branch of a hub id."""
     adapter: str | None = None
     """A LoRA folder or file to continue from; it stays the frozen reference, the new adapter is trained beside it."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Compute type of the frozen weights. LoRA weights and errors are float32 in any case."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute type: auto takes bfloat16 where the hardware multiplies it fast. LoRA weights, noise and errors are
+    float32 in any case."""
 
 
 class LoraConfig(Section):

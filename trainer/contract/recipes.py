@@ -88,7 +88,7 @@ def flux_fill_debug() -> RunConfig:
     return flux_fill().model_copy(
         update={
             "recipe": "flux_fill_debug",
-            "model": ModelConfig(base="spatialworld", dtype="float32"),
+            "model": ModelConfig(base="spatialworld"),
             "lora": LoraConfig(rank=4, targets="attention_mlp"),
             "training": TrainingConfig(steps=4, pairs_per_step=2, micro_batch=1, log_every=1, threads=1),
             "validation": ValidationConfig(every=2, pairs=2),

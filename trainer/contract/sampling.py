@@ -36,7 +36,8 @@ class GeneratorSpec(BaseModel):
     adapter: str | None = None
     """Folder (holding pytorch_lora_weights.safetensors) or file of a LoRA."""
     adapter_scale: float = 1.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute type: auto takes bfloat16 where the hardware multiplies it fast."""
     sampler: SamplerSettings = SamplerSettings()
 
 

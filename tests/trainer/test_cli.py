@@ -1,0 +1,90 @@
+"""The command line: words, JSON and exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from trainer.cli import main
+from trainer.contract.checkpoint import LORA_FILE
+from trainer.contract.config import RunConfig
+from trainer.contract.errors import ExitCode
+from trainer.contract.recipes import RECIPES
+
+
+def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "--json"]) == ExitCode.FINISHED
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(RECIPES)
+    assert main(["recipes", "spatialworld_demo", "--json"]) == ExitCode.FINISHED
+    assert json.loads(capsys.readouterr().out)["objective"]["capo"]["weight"] > 0
+
+
+def test_the_plan_agrees_with_the_model(
+    pipeline_folder: Path, snapshot_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trainer.backbones.load import load_backbone
+
+    options = ["plan", "--recipe", "spatialworld_smoke", "--set", f"model.base={pipeline_folder}", "--json"]
+    assert main([*options, "--snapshot", str(snapshot_folder)]) == ExitCode.FINISHED
+    planned = json.loads(capsys.readouterr().out)
+    backbone = load_backbone(str(pipeline_folder))
+    counts = [len(backbone.linear_layers(targets)) for targets in ("attention", "attention_mlp", "all")]
+    assert 0 < counts[0] < counts[1] < counts[2]
+    backbone.add_adapter(4, 4, "all", 0)
+    assert planned["trainable_parameters"] == backbone.sizes()["adapter"]
+    assert planned["train_pairs"] == 6 and planned["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--set", "objective.bta=1"], ExitCode.BAD_CONFIG, "names no known key"),
+        (["--set", "model.base=/nowhere"], ExitCode.MODEL_UNAVAILABLE, "holds no model_index.json"),
+        (["--snapshot", "."], ExitCode.BAD_SNAPSHOT, "not a snapshot"),
+    ],
+)
+def test_bad_input_ends_with_a_sentence_and_its_code(
+    options: list[str], code: ExitCode, words: str, smoke: RunConfig, snapshot_folder: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    base = ["train", "--recipe", "spatialworld_smoke", "--snapshot", str(snapshot_folder), "--out", str(tmp_path / "r")]
+    assert main([*base, "--set", f"model.base={smoke.model.base}", *options]) == code
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error
+
+
+def test_a_wrong_command_line_is_a_bad_config(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train"])
+    assert caught.value.code == ExitCode.BAD_CONFIG
+
+
+def test_a_damaged_snapshot_is_named(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(snapshot_folder, broken)
+    image = next((broken / "images").iterdir())
+    image.write_bytes(image.read_bytes()[:30])
+    options = ["--snapshot", str(broken), "--out", str(tmp_path / "run"), "--set", f"model.base={smoke.model.base}"]
+    assert main(["train", "--recipe", "spatialworld_smoke", *options]) == ExitCode.BAD_SNAPSHOT
+    assert image.name in capsys.readouterr().err
+
+
+def test_export_checks_and_copies(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, config = tmp_path / "run", tmp_path / "config.json"
+    config.write_text(smoke.model_dump_json())
+    fast = ["--set", "training.steps=2", "--set", "samples.every=0", "--set", "validation.every=0"]
+    train = ["train", "--config", str(config), "--snapshot", str(snapshot_folder), "--out", str(run), "--json", *fast]
+    assert main(train) == ExitCode.FINISHED
+    assert json.loads(capsys.readouterr().out)["state"] == "finished"
+    assert main(["export", "--run", str(run), "--out", str(tmp_path / "a")]) == ExitCode.FINISHED
+    assert (tmp_path / "a" / LORA_FILE).read_bytes() == (run / "adapter" / LORA_FILE).read_bytes()
+    assert main(["export", "--run", str(run), "--step", "2", "--out", str(tmp_path / "b")]) == ExitCode.FINISHED
+    assert main(["export", "--run", str(run), "--out", str(tmp_path / "a")]) == ExitCode.BAD_CONFIG
+    assert main(["export", "--run", str(run), "--step", "1", "--out", str(tmp_path / "c")]) == ExitCode.DISK

@@ -1,0 +1,96 @@
+"""`python -m trainer sample`: resumable, the same whatever the batch, foreground kept, nothing hidden in the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainer.contract.sampling import RESULTS, load_request, read_results
+from trainer.contract.snapshot import Snapshot, read_snapshot
+
+TINY = {"sampler": {"steps": 2, "guidance": 1.0}, "dtype": "float32"}
+
+
+@pytest.fixture(scope="module")
+def snapshot(snapshot_folder: Path) -> Snapshot:
+    return read_snapshot(snapshot_folder)
+
+
+def request_file(path: Path, snapshot: Snapshot, base: Path, count: int = 5, batch: int = 2) -> Path:
+    rows = [snapshot.conditions[i % len(snapshot.conditions)] for i in range(count)]
+    items = [
+        {
+            "key": f"k{i}", "image": str(snapshot.path(row.image)), "mask": str(snapshot.path(row.mask)),
+            "prompt": row.prompt, "seed": i,
+        }
+        for i, row in enumerate(rows)
+    ]  # fmt: skip
+    path.write_text(json.dumps({"generator": {"base": str(base), **TINY}, "items": items, "batch_size": batch}))
+    return path
+
+
+def load(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(Image.open(folder / result.image)) for result in read_results(folder)[0]]
+
+
+def test_images_do_not_depend_on_the_batch(pipeline_folder: Path, snapshot: Snapshot, tmp_path: Path) -> None:
+    from trainer.sampling import run_request
+
+    for batch in (1, 3):
+        request = load_request(request_file(tmp_path / f"{batch}.json", snapshot, pipeline_folder, batch=batch))
+        assert run_request(request, tmp_path / f"out{batch}") == 0
+    one, three = load(tmp_path / "out1"), load(tmp_path / "out3")
+    assert len(one) == 5
+    for a, b in zip(one, three, strict=True):
+        assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
+    assert np.abs(one[0].astype(int) - one[1].astype(int)).max() > 1
+    for result, image in zip(read_results(tmp_path / "out1")[0], one, strict=True):
+        row = snapshot.conditions[int(result.key[1:])]
+        true, mask = (np.asarray(Image.open(snapshot.path(path))) for path in (row.image, row.mask))
+        assert np.array_equal(image[mask == 0], true[mask == 0])
+        with Image.open(tmp_path / "out1" / result.image) as file:
+            assert file.info == {}
+
+
+def test_a_stopped_request_goes_on(pipeline_folder: Path, snapshot: Snapshot, tmp_path: Path) -> None:
+    from trainer.sampling import run_request
+
+    request = load_request(request_file(tmp_path / "request.json", snapshot, pipeline_folder))
+    out, calls = tmp_path / "out", iter([False, True])
+    assert run_request(request, out, cancelled=lambda: next(calls)) == 3
+    first = (out / RESULTS).read_text()
+    with (out / RESULTS).open("a") as handle:
+        handle.write('{"key": "k4", "ima')
+    assert run_request(request, out) == 0
+    assert (out / RESULTS).read_text().startswith(first)
+    assert sorted(result.key for result in read_results(out)[0]) == [f"k{i}" for i in range(5)]
+    assert run_request(request, out) == 0
+
+
+def test_the_loop_of_the_family_gives_the_pipeline_s_own_image(pipeline_folder: Path, snapshot: Snapshot) -> None:
+    """Our sampler against FluxFillPipeline.__call__ on the same noise: packing, mask, timesteps and shift agree."""
+    import torch
+    from diffusers import FluxFillPipeline
+
+    from trainer.backbones.load import load_backbone
+    from trainer.data.source import to_mask, to_tensor
+
+    row = snapshot.conditions[0]
+    image = to_tensor([np.asarray(Image.open(snapshot.path(row.image)))])
+    mask = to_mask([np.asarray(Image.open(snapshot.path(row.mask)))])
+    backbone = load_backbone(str(pipeline_folder), dtype="float32")
+    noise = torch.randn(1, *backbone.latent_shape(32, 32), generator=torch.Generator().manual_seed(0))
+    text = backbone.encode_text([row.prompt])
+    mine = backbone.decode(backbone.sample(noise, backbone.encode_condition(image, mask), text, steps=4, guidance=1.0))
+    pipeline = FluxFillPipeline.from_pretrained(pipeline_folder)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        prompt=row.prompt, image=(image + 1) / 2, mask_image=mask, height=32, width=32, num_inference_steps=4,
+        guidance_scale=1.0, max_sequence_length=16, output_type="pt", latents=backbone._pack(noise),
+        generator=torch.Generator().manual_seed(0),
+    ).images  # fmt: skip
+    assert torch.allclose((mine.clamp(-1, 1) + 1) / 2, theirs, atol=2e-4)
