@@ -25,7 +25,8 @@ router = APIRouter()
 RUNS_A_PAGE = 50
 NOTICES = {
     "started": "The run is started. It trains as soon as a worker is free.",
-    "cancelled": "The run stops after its next step and keeps a checkpoint.",
+    "cancelling": "The run stops after its next step and keeps a checkpoint.",
+    "cancelled": "The run is cancelled. It can be resumed.",
     "resumed": "The run goes on from its last checkpoint as soon as a worker is free.",
 }
 
@@ -158,7 +159,8 @@ def _log(request: Request, session: Session, run: Run) -> str:
 @router.post("/projects/{slug}/runs/{run_id}/cancel")
 def cancel_run(project: ProjectForLead, person: LeadPerson, session: WriteSession, run_id: RunId) -> RedirectResponse:
     run = service.cancel_run(session, person, _run_of(session, project, run_id))
-    return see(f"{service.run_url(project, run)}?notice=cancelled")
+    notice = "cancelled" if run.state == RunState.CANCELLED else "cancelling"
+    return see(f"{service.run_url(project, run)}?notice={notice}")
 
 
 @router.post("/projects/{slug}/runs/{run_id}/resume")
