@@ -72,13 +72,13 @@ class Scene:
 def _placement(subject: Subject, rng: np.random.Generator) -> tuple[float, float, float, float]:
     """Pixel height, left, top, base row of a level subject that fits the frame with a fitting horizon."""
     ratio = subject.kind.height / CAMERA_HEIGHT
-    for _ in range(200):
-        horizon, distance = rng.uniform(13, 32), rng.uniform(11, 37)
-        base, height = horizon + distance, distance * ratio
-        width = height * subject.kind.aspect
-        if 36 <= base <= 53 and 11 <= height <= min(38, base - 3) and width <= 50:
-            return height, rng.uniform(2, SIZE - 2 - width), base - height, base
-    raise RuntimeError(f"no place on the canvas for {subject.id}")
+    low = max(10.0, 11.0 / ratio)
+    high = min(37.0, 39.0 / ratio, 54.0 / (ratio * subject.kind.aspect))
+    distance = rng.uniform(low, high)
+    height = distance * ratio
+    base = rng.uniform(max(36.0, 13.0 + distance, height + 3.0), min(54.0, 36.0 + distance))
+    width = height * subject.kind.aspect
+    return height, rng.uniform(2, SIZE - 2 - width), base - height, base
 
 
 def make_condition(subject: Subject, rng: np.random.Generator, identifier: str) -> Condition:
