@@ -5,6 +5,7 @@ import socket
 
 import structlog
 import uvicorn
+from starlette.datastructures import State
 
 from backend.app import create_app
 from backend.settings import Settings
@@ -49,10 +50,23 @@ def address_of(listener: socket.socket, settings: Settings) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class WebServer(uvicorn.Server):
+    """Tells the application that it stops, so that streams which never end by themselves do."""
+
+    def __init__(self, config: uvicorn.Config, state: State) -> None:
+        super().__init__(config)
+        self._state = state
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._state.stopping = True
+        await super().shutdown(sockets)
+
+
 def serve(settings: Settings, listener: socket.socket) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -63,7 +77,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     # uvicorn raises the signal again when it has stopped; with its own end a server has done what was asked.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server = uvicorn.Server(config)
+    server = WebServer(config, app.state)
     server.run(sockets=[listener])
     log.info("web stopped")
     return 0

@@ -51,7 +51,7 @@ async def follow(request: Request, database: Database, run_id: int, after: int) 
     ends_at = time.monotonic() + STREAM_SECONDS
     shown: dict[str, Any] | None = None
     yield ServerSentEvent(comment="events of the run", retry=RETRY_MS)
-    while time.monotonic() < ends_at:
+    while time.monotonic() < ends_at and not getattr(request.app.state, "stopping", False):
         look = await to_thread.run_sync(_look, database, run_id, after)
         for event in look.events:
             after = event["seq"]

@@ -64,8 +64,8 @@ def failure_sentence(code: int, message: str) -> str:
         way_out = _WAYS_OUT[ExitCode(code)]
     except (ValueError, KeyError):
         way_out = (
-            f"The trainer was killed{f' by signal {-code}' if code < 0 else ''} several times, most likely because "
-            "memory ran out. Use fewer pairs a step or a smaller micro batch, or resume the run on a larger machine."
+            f"The trainer was killed{f' (signal {-code})' if code < 0 else ''}, most likely because memory ran out. "
+            "Use fewer pairs a step or a smaller micro batch, or resume the run on a larger machine."
         )
     lines = [line for line in message.strip().splitlines() if line.strip()]
     said = lines[0].strip() if lines and not message.lstrip().startswith("Traceback") else ""
