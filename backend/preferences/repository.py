@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Select, case, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from backend.accounts.models import Person
 from backend.catalogue.models import Candidate, Condition, Generator, Split, Subject, Verdict
-from backend.judging.models import Comparison, ComparisonState, Judgment, JudgmentMark, Mark, Outcome, Vote
+from backend.judging.models import Comparison, ComparisonState, Judgment, JudgmentMark, Mark, Outcome, Vote, VoteOutcome
 from backend.kit.paging import PageRequest, fetch_page
 from backend.preferences.schemas import VoteFilter, Who
 
@@ -58,6 +58,11 @@ def simulated_votes(session: Session, project_id: int, chosen: VoteFilter) -> in
 
 def generators(session: Session, project_id: int) -> list[Generator]:
     return list(session.scalars(select(Generator).where(Generator.project_id == project_id).order_by(Generator.id)))
+
+
+def generator_names(session: Session, project_id: int) -> dict[int, str]:
+    query = select(Generator.id, Generator.name).where(Generator.project_id == project_id).order_by(Generator.id)
+    return dict(session.execute(query).all())
 
 
 def verdict_counts(session: Session, project_id: int) -> list[tuple[str, int, str, int, int]]:
@@ -263,3 +268,43 @@ def annotator_figures(session: Session, project_id: int, who: Who) -> list[Any]:
     if who is not Who.ALL:
         query = query.where(Judgment.is_simulated.is_(who is Who.SIMULATED))
     return list(session.execute(query))
+
+
+def agreements(session: Session, project_id: int, chosen: VoteFilter) -> list[tuple[int, int, int]]:
+    """(person, judged alike, compared) over each one's votes against every other's on the same pair of candidates."""
+    other = aliased(Vote)
+    query = _votes(
+        project_id, chosen, Vote.person_id, func.sum(case((other.outcome == Vote.outcome, 1), else_=0)), func.count()
+    ).join(
+        other,
+        (other.candidate_a == Vote.candidate_a)
+        & (other.candidate_b == Vote.candidate_b)
+        & (other.criterion == Vote.criterion)
+        & (other.person_id != Vote.person_id),
+    )
+    if chosen.who is not Who.ALL:
+        query = query.where(other.is_simulated.is_(chosen.who is Who.SIMULATED))
+    return [(person, int(same), total) for person, same, total in session.execute(query.group_by(Vote.person_id))]
+
+
+def split_pairs(
+    session: Session, project_id: int, chosen: VoteFilter, limit: int
+) -> list[tuple[int, int, int, int, int, int]]:
+    """(condition, candidate, candidate, wins, wins, votes) of the pairs on which opinions are most divided."""
+    keys = (Vote.condition_id, Vote.candidate_a, Vote.candidate_b)
+    first = func.sum(case((Vote.outcome == VoteOutcome.A, 1), else_=0))
+    second = func.sum(case((Vote.outcome == VoteOutcome.B, 1), else_=0))
+    weaker = case((first < second, first), else_=second)
+    query = (
+        _votes(project_id, chosen, *keys, first, second, func.count())
+        .group_by(*keys)
+        .having(weaker > 0)
+        .order_by(weaker.desc(), *keys)
+        .limit(limit)
+    )
+    return [(c, a, b, int(one), int(other), total) for c, a, b, one, other, total in session.execute(query)]
+
+
+def prompts(session: Session, condition_ids: Iterable[int]) -> dict[int, str]:
+    query = select(Condition.id, Condition.prompt).where(Condition.id.in_(list(condition_ids)))
+    return dict(session.execute(query).all())
