@@ -40,10 +40,17 @@ def subject_mask(index: int) -> np.ndarray:
 @pytest.fixture(scope="session")
 def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random-weight FluxFillPipeline with every part, saved as usual."""
+    import torch
+
     from trainer.spatialworld import build_pipeline
 
     folder = tmp_path_factory.mktemp("pipeline")
-    build_pipeline(seed=0, debug=True).save_pretrained(folder)
+    pipeline = build_pipeline(seed=0, debug=True)
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # an untrained model may start as the identity, through which no gradient flows
+        for parameter in pipeline.transformer.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=random), alpha=0.05)
+    pipeline.save_pretrained(folder)
     return folder
 
 
