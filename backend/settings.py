@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     blob_url: str | None = Field(None, description="s3://bucket/prefix or file:///path; HOME/blobs when empty.")
     s3_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible server other than AWS.")
     demo: bool = Field(True, description="Fill an empty database with the SpatialWorld demo project.")
+    # With eight images each, 400 conditions give the demo's training thousands of pairs, drawn in a few minutes.
+    demo_conditions: int = Field(400, ge=20, le=5000, description="How many conditions the demo project gets.")
     log_format: Literal["console", "json"] = "console"
     # Twelve hours: an annotator's working day, so that nobody is thrown out in the middle of one.
     login_session_hours: int = Field(12, ge=1)

@@ -26,9 +26,6 @@ from backend.judging.models import ComparisonKind
 
 WORLD = [sys.executable, "-m", "trainer.spatialworld"]
 SEED = 7
-# About four in five are to train on. With eight images each, the base's share of rational ones yields thousands of
-# pairs, and drawing them takes about as long as a person needs to judge the first lot.
-CONDITIONS = 400
 FIRST_CONDITIONS, FIRST_SEEDS = 24, 4
 SEEDS = 8
 # Four images fit one screen at a size at which the horizon is seen at a glance.
@@ -50,7 +47,7 @@ def seed_demo(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
     _world(
         context,
         folder,
-        ["conditions", "--count", str(CONDITIONS), "--seed", str(SEED), "--split", "both"],
+        ["conditions", "--count", str(context.settings.demo_conditions), "--seed", str(SEED), "--split", "both"],
         "conditions",
     )
     context.progress(1, 4, "Drawing examples for the guidelines")
