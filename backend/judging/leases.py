@@ -40,12 +40,14 @@ class Claimed:
 
 
 def judging_settings(project: Project) -> dict[str, Any]:
-    """The project's judging settings with their defaults.
+    """The project's settings that judging knows, with their defaults.
 
-    `reasons`: off, optional or required; `auto_send`: a complete answer leaves by itself; `paused`: nothing is served.
+    `reasons`: off, optional or required; `send_when_complete`: a complete answer leaves by itself; `paused`: nothing is
+    served.
     """
-    stored = project.settings.get("judging", {}) if project.settings else {}
-    return {"reasons": "optional", "auto_send": True, "paused": False, **stored}
+    stored = project.settings or {}
+    defaults = {"reasons": "optional", "send_when_complete": True, "paused": False}
+    return {name: stored.get(name, value) for name, value in defaults.items()}
 
 
 def claim(

@@ -33,7 +33,7 @@ def judge_page(request: Request, project: ProjectForMember) -> HTMLResponse:
         "judging/judge.html",
         project=project,
         guidelines=render_guidelines(project.guidelines),
-        settings={key: settings[key] for key in ("reasons", "auto_send")},
+        settings=settings,
         lease_seconds=request.app.state.settings.assignment_lease_seconds,
     )
 

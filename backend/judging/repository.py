@@ -399,6 +399,7 @@ def condition_digests(session: Session, assignment_id: int, person_id: int) -> t
     query = (
         _own_live(assignment_id, person_id, Subject.cutout_digest)
         .add_columns(Condition.image_digest, Condition.mask_digest)
+        .select_from(Assignment)
         .join(Comparison, Comparison.id == Assignment.comparison_id)
         .join(Condition, Condition.id == Comparison.condition_id)
         .join(Subject, Subject.id == Condition.subject_id)

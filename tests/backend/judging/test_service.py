@@ -316,7 +316,7 @@ def test_nobody_touches_what_another_holds(database):
 
 
 def test_why_nothing_comes(database):
-    world = build(database, comparisons=1, settings={"judging": {"paused": True}})
+    world = build(database, comparisons=1, settings={"paused": True})
     ann = add_annotator(database, world)
     with database.transaction() as session:
         assert service.claim(session, world.project, ann, count=1, lease_seconds=60).state == "paused"

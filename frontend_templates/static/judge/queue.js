@@ -1,0 +1,110 @@
+// What comes next: leases claimed ahead of time, their pictures decoded before they are needed, renewed while in hand.
+
+import { Problem, request } from "../js/http.js";
+
+// The one on screen and two behind it.
+const AHEAD = 2;
+
+async function load(url, alt) {
+  const image = new Image();
+  image.decoding = "async";
+  image.draggable = false;
+  image.alt = alt;
+  image.src = url;
+  try {
+    await image.decode();
+  } catch {
+    image.dataset.broken = "";
+  }
+  return image;
+}
+
+export class Item {
+  constructor(data) {
+    Object.assign(this, data);
+    this.isPair = this.kind !== "win_lose";
+    this.pictures = null;
+  }
+
+  /** Loads and decodes all pictures once; resolves to {candidates, doubles, subject, mask}. */
+  prepare() {
+    this.pictures ??= Promise.all([
+      Promise.all(this.images.map((url, index) => load(url, `Candidate ${index + 1}`))),
+      load(this.subject, this.subject_name || "The subject"),
+      load(this.mask, ""),
+    ]).then(([candidates, subject, mask]) => {
+      if (candidates.some((image) => "broken" in image.dataset)) this.pictures = null;
+      return { candidates, subject, mask };
+    });
+    return this.pictures;
+  }
+}
+
+export class Queue extends EventTarget {
+  /** Events: `change`, `lost` (detail: ids). `hands` tells what the page holds: ids() and showing(). */
+  constructor(project, hands, refreshToken) {
+    super();
+    this.url = `/api/v1/projects/${project}/assignments`;
+    this.hands = hands;
+    this.refreshToken = refreshToken;
+    this.items = [];
+    this.state = "loading";
+    this.problem = null;
+    this.progress = null;
+    this.filling = null;
+  }
+
+  take() {
+    const item = this.items.shift() ?? null;
+    this.fill();
+    return item;
+  }
+
+  putBack(item) {
+    this.items.unshift(item);
+  }
+
+  /** Claims what is missing and renews what is held. Calls while one is under way share it. */
+  fill() {
+    this.filling ??= this.#fill().finally(() => {
+      this.filling = null;
+    });
+    return this.filling;
+  }
+
+  async #fill() {
+    const holding = [...new Set([...this.items.map((item) => item.id), ...this.hands.ids()])].slice(-20);
+    const count = Math.max(0, AHEAD + (this.hands.showing() ? 0 : 1) - this.items.length);
+    try {
+      const answer = await this.#claim({ count, holding });
+      const known = new Set([...holding, ...this.hands.ids()]);
+      this.items = this.items.filter((item) => !answer.lost.includes(item.id));
+      for (const data of answer.items) {
+        if (known.has(data.id) || this.items.some((item) => item.id === data.id)) continue;
+        const item = new Item(data);
+        item.prepare();
+        this.items.push(item);
+      }
+      this.progress = answer.progress;
+      this.problem = null;
+      this.state = answer.state;
+      if (answer.lost.length) this.dispatchEvent(new CustomEvent("lost", { detail: answer.lost }));
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      this.problem = problem;
+      if (problem.status === 401 || problem.code === "csrf_failed") this.state = "loggedOut";
+      else if (problem.status === 0 || problem.status >= 500 || problem.status === 429) this.state = "offline";
+      else this.state = "refused";
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+
+  async #claim(body) {
+    try {
+      return await request("POST", this.url, body);
+    } catch (problem) {
+      if (problem.code === "csrf_failed" && (await this.refreshToken())) return request("POST", this.url, body);
+      throw problem;
+    }
+  }
+}
