@@ -20,7 +20,7 @@ class JobState(StrEnum):
 
 
 ACTIVE_JOB_STATES = (JobState.QUEUED, JobState.RUNNING)
-_ACTIVE = text("state IN ('queued', 'running')")
+ACTIVE_CONDITION = text("state IN ('queued', 'running')")
 
 
 class Job(Base, Identified, Timestamped):
@@ -54,7 +54,13 @@ class Job(Base, Identified, Timestamped):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     __table_args__ = (
-        Index("uq_jobs_active_dedupe_key", "dedupe_key", unique=True, postgresql_where=_ACTIVE, sqlite_where=_ACTIVE),
+        Index(
+            "uq_jobs_active_dedupe_key",
+            "dedupe_key",
+            unique=True,
+            postgresql_where=ACTIVE_CONDITION,
+            sqlite_where=ACTIVE_CONDITION,
+        ),
         Index("ix_jobs_state_queue", "state", "queue", "priority", "id"),
         check("running_has_lease", "state <> 'running' OR lease_expires_at IS NOT NULL"),
         check("attempts_not_negative", "attempts >= 0 AND fence >= 0"),

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, DateTime, Select, and_, func, literal, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from backend.jobs.models import ACTIVE_JOB_STATES, Job, JobState, Worker
+from backend.jobs.models import ACTIVE_CONDITION, ACTIVE_JOB_STATES, Job, JobState, Worker
 from backend.kit.database import UtcDateTime, utcnow
 
 
@@ -26,10 +26,11 @@ def now(session: Session, plus: float = 0.0) -> ColumnElement[datetime]:
 def insert(session: Session, values: dict[str, Any]) -> int | None:
     """The new job's id; None where an active job already has its dedupe key."""
     dialect = sqlite if _is_sqlite(session) else postgresql
+    # In words rather than with parameters: a prepared statement finds the partial index only by its own condition.
     statement = (
         dialect.insert(Job)
         .values(**values)
-        .on_conflict_do_nothing(index_elements=[Job.dedupe_key], index_where=Job.state.in_(ACTIVE_JOB_STATES))
+        .on_conflict_do_nothing(index_elements=[Job.dedupe_key], index_where=ACTIVE_CONDITION)
     )
     return session.scalar(statement.returning(Job.id))
 
