@@ -52,10 +52,10 @@ class ImportReport:
             return f"Nothing was imported: {rows} of {self.rows} rows need correcting."
         if self.is_repetition:
             return f"All {self.rows} rows were imported before; nothing changed."
-        parts = [f"{count['new']} {name}" for name, count in self.counts.items() if count["new"]]
+        parts = [_words(count["new"], name) for name, count in self.counts.items() if count["new"]]
         known = sum(count["known"] for name, count in self.counts.items() if name != "generators")
         verb = "Imported" if self.written else "Ready to import"
-        tail = f" {known} were there already." if known else ""
+        tail = f" {known} {'was' if known == 1 else 'were'} there already." if known else ""
         return f"{verb} {', '.join(parts)}.{tail}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,6 +63,10 @@ class ImportReport:
         for key in ("problems", "warnings"):
             document[key] = [{"row": item["row"], "message": item["message"]} for item in document[key]]
         return document | {"ok": self.ok, "summary": self.summary()}
+
+
+def _words(count: int, name: str) -> str:
+    return f"{count} {name.removesuffix('s') if count == 1 else name}"
 
 
 def run_import(

@@ -88,14 +88,14 @@ def add_member(session: Session, actor: Person, project: Project, person_id: int
     if person is None or not person.is_active:
         raise NotFound(f"There is no active person {person_id}.")
     repository.add_members(session, project.id, [person_id])
-    audit(session, actor, "project.add_member", "project", project.id, person=person_id)
+    audit(session, actor, "project.add_member", "project", project.id, member=person_id)
     return person
 
 
 def remove_member(session: Session, actor: Person, project: Project, person_id: int) -> None:
     """Takes a person out of the project; their judgments stay."""
     if repository.remove_member(session, project.id, person_id):
-        audit(session, actor, "project.remove_member", "project", project.id, person=person_id)
+        audit(session, actor, "project.remove_member", "project", project.id, member=person_id)
 
 
 def add_guideline_image(session: Session, blobs: BlobStore, project_id: int, data: bytes) -> str:

@@ -166,7 +166,7 @@ def test_a_check_writes_nothing_and_warns_of_an_inverted_mask(upload, database):
     content = {"images/car.png": m.canvas(), "masks/car.png": m.mask(inverted=True)}
     answer = upload(m.zipped([m.row()], content), dry_run=True)
     assert answer.status_code == 200
-    assert answer.json()["summary"] == "Ready to import 1 subjects, 1 conditions."
+    assert answer.json()["summary"] == "Ready to import 1 subject, 1 condition."
     assert "may be inverted" in answer.json()["warnings"][0]["message"]
     assert count(database, Condition) == 0
 
