@@ -170,11 +170,12 @@ class SideBySide:
     """Two runs over the same axes, where their settings differ, and their last samples."""
 
     drawings: list[charts.Drawing]
+    data: dict[str, Any]
     differences: list[tuple[str, str, str]]
     samples: tuple[SampleStep | None, SampleStep | None]
 
 
-COMPARED = ("d_win", "d_lose", "accuracy", "margin", "loss", "foreground_against_reference")
+COMPARED = ("d_win", "d_lose", "accuracy", "margin", "loss", "foreground_against_reference", "grad_norm")
 
 
 def side_by_side(session: Session, left: Run, right: Run) -> SideBySide:
@@ -183,9 +184,15 @@ def side_by_side(session: Session, left: Run, right: Run) -> SideBySide:
         for series in views.curves(session, run).series:
             known.append(series.model_copy(update={"source": f"{letter}/{series.source}"}))
     specs = [_both(chart, left.name, right.name) for chart in charts.CHARTS if _compared(chart)]
+    steps = max(left.total_steps, right.total_steps)
     last = tuple((samples(session, run) or [None])[-1] for run in (left, right))
     return SideBySide(
-        drawings=charts.draw_all(known, max(left.total_steps, right.total_steps), specs),
+        drawings=charts.draw_all(known, steps, specs),
+        data={
+            "specs": [asdict(chart) for chart in specs],
+            "series": [series.model_dump() for series in known],
+            "steps": steps,
+        },
         differences=_differences(left.config, right.config),
         samples=(last[0], last[1]),
     )

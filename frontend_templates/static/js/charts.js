@@ -7,7 +7,7 @@ const HEIGHT = 300;
 const GRID_LINES = 4;
 const FACTORS = [1, 1.5, 2, 2.5, 3, 4, 5, 7.5];
 // Below this many points a smoothed line would hide what there is.
-const SMOOTH_FROM = 30;
+const SMOOTH_FROM = 16;
 
 function element(name, attributes = {}, parent = null, namespace = SVG) {
   const made = namespace ? document.createElementNS(namespace, name) : document.createElement(name);
