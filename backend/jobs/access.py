@@ -25,3 +25,10 @@ def require_admin(request: Request) -> None:
 
 ForLeads = Annotated[None, Depends(require_lead)]
 ForAdmins = Annotated[None, Depends(require_admin)]
+
+
+def may_start_jobs() -> None:
+    """Marks a route for API tokens that may start trainings; the accounts' guard reads the mark and checks it."""
+
+
+may_start_jobs.scope = "train"  # type: ignore[attr-defined]  # functions carry attributes

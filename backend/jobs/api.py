@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from backend.jobs import repository, service
-from backend.jobs.access import require_lead
+from backend.jobs.access import may_start_jobs, require_lead
 from backend.jobs.models import ACTIVE_JOB_STATES, Job, JobState
 from backend.jobs.schemas import JobOut
 from backend.kit.database import Database, ReadSession, WriteSession
@@ -40,7 +40,7 @@ def get_job(session: ReadSession, job_id: int) -> JobOut:
     return JobOut.model_validate(service.get_job(session, job_id))
 
 
-@router.post("/{job_id}/cancel", summary="Cancel a job")
+@router.post("/{job_id}/cancel", summary="Cancel a job", dependencies=[Depends(may_start_jobs)])
 def cancel_job(session: WriteSession, job_id: int) -> JobOut:
     """Cancels at once what waits; what runs is asked to stop and ends within seconds. Doing it twice is no error."""
     return JobOut.model_validate(service.cancel(session, job_id))
