@@ -19,7 +19,7 @@ def _own_images_only(tag: str, attribute: str, value: str) -> str | None:
     return value
 
 
-def render_guidelines(markdown: str) -> Markup:
+def render_markdown(markdown: str) -> Markup:
     """HTML of CommonMark with tables; scripts, styles, raw HTML and images from elsewhere do not survive."""
     html = nh3.clean(
         _MARKDOWN.render(markdown),

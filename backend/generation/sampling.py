@@ -56,8 +56,6 @@ def write_request(folder: Path, blobs: BlobStore, generator: Generator, missing:
         generator=GeneratorSpec(
             base=generator.base or "",
             adapter=_fetch_adapter(folder, blobs, generator.adapter_digest),
-            # Pipelines of this size are published in bfloat16 and fit a GPU only so; small ones lose by it.
-            dtype="bfloat16" if side > LARGE_SIDE else "float32",
             sampler=SamplerSettings.model_validate(generator.sampler),
         ),
         items=items,

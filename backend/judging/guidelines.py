@@ -1,10 +1,6 @@
 """A project's guidelines: Markdown by leads, HTML without anything that could run."""
 
-import nh3
-from markdown_it import MarkdownIt
-
-_MARKDOWN = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
-_ATTRIBUTES = {"a": {"href", "title"}, "img": {"src", "alt", "title"}}
+from backend.catalogue.guidelines import render_markdown
 
 DEFAULT_GUIDELINES = """\
 You see one subject, placed several times into a generated background. Judge **where and how it stands**, not how
@@ -26,5 +22,4 @@ worth less than nothing.
 
 def render_guidelines(markdown: str) -> str:
     """Safe HTML of the guidelines; the house's own where a project has none."""
-    html = _MARKDOWN.render(markdown.strip() or DEFAULT_GUIDELINES)
-    return nh3.clean(html, attributes=_ATTRIBUTES, url_schemes={"http", "https", "mailto"})
+    return render_markdown(markdown.strip() or DEFAULT_GUIDELINES)

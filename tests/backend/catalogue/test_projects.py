@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.catalogue.guidelines import render_guidelines
+from backend.catalogue.guidelines import render_markdown
 from tests.backend.catalogue import manifests as m
 from tests.people import add_person, client_of, token_of
 
@@ -121,7 +121,7 @@ def test_guideline_images_are_for_everybody_in_the_project(app, database, as_lea
 
 @pytest.mark.embedded
 def test_guidelines_keep_tables_and_lose_scripts():
-    html = render_guidelines(
+    html = render_markdown(
         "# Scale\n\n|a|b|\n|-|-|\n|1|2|\n\n<script>alert(1)</script>\n\n[x](javascript:alert(1)) "
         "![own](/projects/p/guidelines/images/1) ![far](https://example.org/i.png) ![far](//example.org/i.png)"
     )
