@@ -79,6 +79,8 @@ class SampleImage(BaseModel):
     image: str
     prompt: str = ""
     rational: bool | None = None
+    reasons: list[str] = []
+    """What an exact judge finds wrong: scale, position, viewpoint."""
 
 
 class Sample(BaseEvent):

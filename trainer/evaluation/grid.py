@@ -54,6 +54,7 @@ class Grid:
                     image=file.relative_to(folder.root).as_posix(),
                     prompt=row.prompt,
                     rational=verdict.rational if verdict else None,
+                    reasons=verdict.reasons if verdict else [],
                 )
             )
         return Sample(step=step, images=images)
