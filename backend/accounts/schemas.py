@@ -27,7 +27,7 @@ def _none_if_blank(value: object) -> object:
     return None if value == "" else value
 
 
-Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=254), AfterValidator(_email)]
+Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_email)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
 Scopes = Annotated[list[str], Field(min_length=1), AfterValidator(_scopes)]
 BlankDate = Annotated[date | None, BeforeValidator(_none_if_blank)]

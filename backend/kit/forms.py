@@ -16,6 +16,8 @@ async def _form_of(request: Request) -> FormData:
     return await request.form()
 
 
+LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+
 # The submitted fields, unchecked, for `read_form`: so that a page can answer with its form instead of an error page.
 SubmittedForm = Annotated[FormData, Depends(_form_of)]
 
@@ -52,10 +54,9 @@ def in_words(item: Mapping[str, Any]) -> str:
         return f"Use at most {context['max_length']} characters."
     if kind in {"int_parsing", "int_type", "float_parsing", "float_type", "int_from_float"}:
         return "Write a whole number." if kind.startswith("int") else "Write a number."
-    if kind in {"greater_than_equal", "greater_than"}:
-        return f"Write {'at least' if kind.endswith('equal') else 'more than'} {context.get('ge', context.get('gt'))}."
-    if kind in {"less_than_equal", "less_than"}:
-        return f"Write {'at most' if kind.endswith('equal') else 'less than'} {context.get('le', context.get('lt'))}."
+    for limit, words in LIMITS.items():
+        if limit in context:
+            return f"Write {words} {context[limit]:g}."
     if kind in {"enum", "literal_error"}:
         return f"Choose one of: {context.get('expected')}."
     if kind.startswith(("date", "datetime")):

@@ -15,12 +15,24 @@ export function csrfToken() {
   return document.querySelector('meta[name="csrf-token"]')?.content ?? "";
 }
 
+/** Fetches the CSRF token of the present session; false when nobody is logged in. */
+export async function renewToken() {
+  const response = await fetch("/api/v1/me", { headers: { accept: "application/json" }, credentials: "same-origin" });
+  const token = response.ok ? (await response.json()).csrf_token : null;
+  if (token) document.querySelector('meta[name="csrf-token"]').content = token;
+  return Boolean(token);
+}
+
 /**
  * Sends `body` (an object as JSON, or FormData as it is) and returns the parsed JSON answer, null for an empty one.
  * Throws `Problem` when the service refuses, with status 0 when it cannot be reached.
  * Options: `headers`, `signal`, `keepalive`.
  */
 export async function request(method, url, body = undefined, options = {}) {
+  return send(method, url, body, options, true);
+}
+
+async function send(method, url, body, options, mayRetry) {
   const headers = { accept: "application/json", ...options.headers };
   if (!["GET", "HEAD"].includes(method)) headers["x-csrf-token"] = csrfToken();
   const plain = body !== undefined && !(body instanceof FormData) && !(body instanceof Blob);
@@ -43,5 +55,7 @@ export async function request(method, url, body = undefined, options = {}) {
   const isJson = (response.headers.get("content-type") ?? "").includes("json");
   const answer = isJson && text ? JSON.parse(text) : null;
   if (response.ok) return answer;
+  // The reader logged in again in another tab: the session is good, only the token this page came with is old.
+  if (answer?.code === "csrf_failed" && mayRetry && (await renewToken())) return send(method, url, body, options, false);
   throw new Problem(answer ?? { status: response.status, detail: `The server answered ${response.status}. Try again in a moment.` });
 }

@@ -18,6 +18,9 @@ from tests.people import add_person, client_of, token_of
 
 HTML = {"accept": "text/html"}
 
+# Walks over all routes take long and have nothing to do with the kind of database.
+one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 # What somebody may ask for who has not logged in.
 PUBLIC = PUBLIC_PATHS | {"/login", "/logout", "/login/link/{secret}", "/invite/{secret}"}
 
@@ -85,6 +88,7 @@ def annotator(database: Database) -> Person:
     return person
 
 
+@one_database
 def test_there_are_no_routes_but_those_the_guard_sees(app: FastAPI) -> None:
     others = {
         context.path for context in iter_route_contexts(app.routes) if not isinstance(context.original_route, APIRoute)
@@ -93,6 +97,7 @@ def test_there_are_no_routes_but_those_the_guard_sees(app: FastAPI) -> None:
     assert len(routes_of(app)) > 50
 
 
+@one_database
 def test_who_has_not_logged_in_reaches_nothing(app: FastAPI, client: TestClient) -> None:
     reached = []
     for method, path in routes_of(app):
@@ -108,6 +113,7 @@ def test_who_has_not_logged_in_reaches_nothing(app: FastAPI, client: TestClient)
     assert reached == []
 
 
+@one_database
 def test_an_annotator_reaches_nothing_but_their_own_work(app: FastAPI, annotator: Person) -> None:
     client = client_of(app, annotator)
     reached = []
@@ -120,6 +126,7 @@ def test_an_annotator_reaches_nothing_but_their_own_work(app: FastAPI, annotator
     assert reached == []
 
 
+@one_database
 def test_an_annotator_reaches_no_other_project(app: FastAPI, annotator: Person, database: Database) -> None:
     client = client_of(app, add_person(database, Role.ANNOTATOR))
     reached = []
@@ -131,11 +138,13 @@ def test_an_annotator_reaches_no_other_project(app: FastAPI, annotator: Person, 
     assert reached == []
 
 
+@one_database
 def test_what_annotators_may_reach_still_exists(app: FastAPI) -> None:
     """The lists above would otherwise keep names that a later route could take over unnoticed."""
     assert OF_ANNOTATORS - {path for _, path in routes_of(app)} == set()
 
 
+@one_database
 def test_every_unsafe_route_asks_for_the_csrf_token(app: FastAPI, database: Database) -> None:
     client = client_of(app, add_person(database, Role.ADMIN))
     del client.headers["x-csrf-token"]
