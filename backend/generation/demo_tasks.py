@@ -24,7 +24,7 @@ from backend.jobs.registry import job_handler
 from backend.jobs.service import enqueue
 from backend.judging.models import ComparisonKind
 
-WORLD = [sys.executable, "-m", "trainer.spatialworld"]
+WORLD = "trainer.spatialworld"
 SEED = 7
 FIRST_CONDITIONS, FIRST_SEEDS = 24, 4
 SEEDS = 8
@@ -44,14 +44,14 @@ def seed_demo(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
     folder = context.settings.home.absolute() / "generation" / f"job-{context.job_id}"
     folder.mkdir(parents=True, exist_ok=True)
     context.progress(0, 4, "Drawing subjects and canvases")
-    _world(
+    _draw(
         context,
         folder,
-        ["conditions", "--count", str(context.settings.demo_conditions), "--seed", str(SEED), "--split", "both"],
+        [WORLD, "conditions", "--count", str(context.settings.demo_conditions), "--seed", str(SEED), "--split", "both"],
         "conditions",
     )
     context.progress(1, 4, "Drawing examples for the guidelines")
-    _world(context, folder, ["examples", "--seed", str(SEED)], "examples")
+    _draw(context, folder, [f"{WORLD}.examples", "--seed", str(SEED)], "examples")
     context.progress(2, 4, "Importing the conditions")
     report = run_import(
         context.database,
@@ -77,11 +77,10 @@ def seed_demo(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
     return {"conditions": report.counts["conditions"], "jobs": jobs}
 
 
-def _world(context: JobContext, folder: Path, arguments: list[str], name: str) -> None:
+def _draw(context: JobContext, folder: Path, arguments: list[str], name: str) -> None:
     log = folder / f"{name}.log"
-    code = context.run_child(
-        [*WORLD, *arguments, "--out", str(folder / name)], cwd=folder, env=child_environment(), log=log
-    )
+    argv = [sys.executable, "-m", *arguments, "--out", str(folder / name)]
+    code = context.run_child(argv, cwd=folder, env=child_environment(), log=log)
     if code != 0:
         raise child_failure(f"Drawing the demo's {name}", code, log)
 

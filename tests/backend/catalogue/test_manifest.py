@@ -5,13 +5,15 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.catalogue.manifest import COLUMNS, MAX_SEED, parse_manifest, safe_path
 from backend.kit.errors import Invalid
 from tests.backend.catalogue import manifests as m
 
+# How fast examples are drawn says nothing of the parser, only of the machine.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=40).filter(
     lambda text: text.strip() == text
 )
@@ -32,6 +34,7 @@ GOOD_ROW = st.fixed_dictionaries(
 )
 
 
+@unhurried
 @given(st.lists(GOOD_ROW, min_size=1, max_size=6))
 def test_good_rows_come_back_as_they_were_written(rows):
     parsed = parse_manifest(m.jsonl(rows), "manifest.jsonl")
@@ -41,6 +44,7 @@ def test_good_rows_come_back_as_they_were_written(rows):
         assert {key: getattr(row, key) for key in wanted} == wanted
 
 
+@unhurried
 @given(st.lists(GOOD_ROW, min_size=1, max_size=6))
 def test_csv_says_what_jsonl_says(rows):
     sheet = io.StringIO(newline="")
@@ -55,6 +59,7 @@ def test_csv_says_what_jsonl_says(rows):
         assert all(getattr(one, key) == getattr(other, key) for key in COLUMNS)
 
 
+@unhurried
 @given(st.binary(max_size=400), st.sampled_from(["manifest.jsonl", "manifest.csv"]))
 def test_any_bytes_are_rows_problems_or_refused_in_words(data, name):
     try:
@@ -66,6 +71,7 @@ def test_any_bytes_are_rows_problems_or_refused_in_words(data, name):
     assert all(problem.row >= 1 and problem.message.endswith(".") for problem in parsed.problems)
 
 
+@unhurried
 @given(st.dictionaries(st.sampled_from([*COLUMNS, "colour"]), JSON, max_size=8))
 def test_any_object_is_a_row_or_named_with_a_reason(fields):
     parsed = parse_manifest(m.jsonl([fields]), "manifest.jsonl")
@@ -76,6 +82,7 @@ def test_any_object_is_a_row_or_named_with_a_reason(fields):
         assert row.seed is None or 0 <= row.seed <= MAX_SEED
 
 
+@unhurried
 @given(st.text(max_size=30))
 def test_a_safe_path_never_leaves_its_folder(text):
     try:
