@@ -27,6 +27,7 @@ from backend.kit.migrations import current_revision, head_revision
 from backend.kit.pages import STATIC
 from backend.kit.web import install_web
 from backend.overview import pages as overview_pages
+from backend.overview import reference
 from backend.preferences import api as preferences_api
 from backend.preferences import pages as preferences_pages
 from backend.settings import Settings
@@ -54,6 +55,7 @@ PAGE_ROOMS = (
     generation_pages,
     training_pages,
     overview_pages,
+    reference,
 )
 
 health = APIRouter()
@@ -108,8 +110,8 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         title="InpaintDPO",
         version="0.1.0",
         lifespan=lifespan,
-        docs_url="/api/docs",
-        redoc_url=None,
+        # The framework's own pages load scripts from elsewhere; overview/reference.py shows the same behind the guard.
+        openapi_url=None,
         dependencies=[Depends(guard)],
     )
     app.state.settings = settings

@@ -181,6 +181,7 @@ def doctor(
 accounts_cli.projects = InvitedProjects()
 app.add_typer(accounts_cli.user, name="user")
 app.add_typer(accounts_cli.token, name="token")
+app.command("invite")(accounts_cli.invite)
 app.add_typer(catalogue_cli.app)
 app.add_typer(judging_cli.app)
 

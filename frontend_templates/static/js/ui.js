@@ -88,5 +88,9 @@ async function fillProjects(menu) {
   }
 }
 
+// On a phone the sections scroll sideways: bring the current one into view.
+const here = document.querySelector(".sections [aria-current]");
+if (here) here.closest(".sections").scrollLeft = here.offsetLeft - (here.closest(".sections").clientWidth - here.offsetWidth) / 2;
+
 for (const summary of document.querySelectorAll(".error-summary")) summary.focus();
 for (const dialog of document.querySelectorAll("dialog[data-open]")) dialog.showModal();
