@@ -28,13 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompted:
-    """A condition ready to be sampled: pixels [H,W,3], mask [H,W] (255 = background), text, seed, judge's spec."""
+    """A condition ready to be sampled: pixels [H,W,3], mask [H,W] (255 = background), text, seed."""
 
     image: Pixels
     mask: Pixels
     text: Tensors
     seed: int
-    spec: dict[str, Any] | None = None
 
 
 @torch.no_grad()
@@ -58,13 +57,30 @@ def _to_pixels(images: Tensor) -> list[Pixels]:
     return [np.ascontiguousarray(image) for image in array]
 
 
-def judge(image: Pixels, mask: Pixels, spec: dict[str, Any] | None) -> Verdict | None:
-    """The exact judge's verdict on an image of SpatialWorld; None without a spec."""
-    if spec is None:
-        return None
-    from trainer.spatialworld.judge import judge_image
+def judge(
+    images: Sequence[Pixels], masks: Sequence[Pixels], specs: Sequence[dict[str, Any] | None]
+) -> list[Verdict | None]:
+    """The exact judge's verdicts on images of SpatialWorld; None where there is no spec.
 
-    return Verdict.model_validate(judge_image(image, spec, mask))
+    Raises ConfigError for a spec that is none, or an image that is not of the world's size.
+    """
+    judged = [index for index, spec in enumerate(specs) if spec is not None]
+    verdicts: list[Verdict | None] = [None] * len(specs)
+    if not judged:
+        return verdicts
+    from trainer.spatialworld.geometry import Spec
+    from trainer.spatialworld.judge import judge_many
+
+    try:
+        parsed = [Spec.from_json(specs[index] or {}) for index in judged]
+        found = judge_many(np.stack([images[i] for i in judged]), np.stack([masks[i] for i in judged]), parsed)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError("spec_unusable", f"SpatialWorld's judge cannot use a condition's spec: {error}.") from error
+    for index, verdict in zip(judged, found, strict=True):
+        verdicts[index] = Verdict(
+            rational=verdict.rational, reasons=list(verdict.reasons), margin=verdict.margin, measured=verdict.measured
+        )
+    return verdicts
 
 
 def run_request(
@@ -114,10 +130,10 @@ def _run_batch(
     sampler = request.generator.sampler
     images = sample_images(backbone, prompted, steps=sampler.steps, guidance=sampler.guidance)
     seconds = (time.monotonic() - begun) / len(batch)
-    for (item, _, mask), image in zip(batch, images, strict=True):
+    verdicts = judge(images, [mask for _, _, mask in batch], [item.spatialworld for item, _, _ in batch])
+    for (item, _, _), image, verdict in zip(batch, images, verdicts, strict=True):
         relative = f"images/{item.key}.png"
         _write_image(out / relative, image)
-        verdict = judge(image, mask, item.spatialworld)
         yield SampleResult(key=item.key, image=relative, seed=item.seed, seconds=seconds, verdict=verdict)
 
 

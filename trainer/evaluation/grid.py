@@ -31,7 +31,7 @@ class Grid:
                 image = load_pixels(snapshot.path(row.image), "RGB", row.image)
                 mask = load_pixels(snapshot.path(row.mask), "L", row.mask)
                 own = {name: value[index].clone() for name, value in text.items()}
-                self._prompted.append(Prompted(image, mask, own, config.seed + index, row.spec))
+                self._prompted.append(Prompted(image, mask, own, config.seed + index))
 
     def __bool__(self) -> bool:
         return bool(self._rows)
@@ -43,10 +43,10 @@ class Grid:
         images: list[SampleImage] = []
         config = self._config
         pixels = sample_images(self._backbone, self._prompted, steps=config.steps, guidance=config.guidance)
-        for row, item, image in zip(self._rows, self._prompted, pixels, strict=True):
+        verdicts = judge(pixels, [item.mask for item in self._prompted], [row.spec for row in self._rows])
+        for row, item, image, verdict in zip(self._rows, self._prompted, pixels, verdicts, strict=True):
             file = target / f"{len(images):02d}-seed{item.seed}.png"
             file.write_bytes(encode_png(Image.fromarray(image)))
-            verdict = judge(image, item.mask, item.spec)
             images.append(
                 SampleImage(
                     condition_id=row.condition_id,

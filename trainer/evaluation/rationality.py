@@ -49,8 +49,8 @@ def measure_rationality(
         batch = jobs[start : start + AT_ONCE]
         prompted = _prompted(snapshot, backbone, batch)
         pixels = sample_images(backbone, prompted, steps=sampler.steps, guidance=sampler.guidance)
-        for (row, _), item, image in zip(batch, prompted, pixels, strict=True):
-            verdict = judge(image, item.mask, row.spec)
+        found = judge(pixels, [item.mask for item in prompted], [row.spec for row, _ in batch])
+        for (row, _), item, image, verdict in zip(batch, prompted, pixels, found, strict=True):
             verdicts.append(bool(verdict and verdict.rational))
             reasons.update(verdict.reasons if verdict else [])
             rough.append(roughness(image, item.mask))
@@ -74,7 +74,6 @@ def _prompted(snapshot: Snapshot, backbone: Backbone, batch: list[tuple[Conditio
             load_pixels(snapshot.path(row.mask), "L", row.mask),
             {name: value[index] for name, value in text.items()},
             seed,
-            row.spec,
         )
         for index, (row, seed) in enumerate(batch)
     ]
