@@ -41,15 +41,15 @@ def spatialworld_demo() -> RunConfig:
         objective=ObjectiveConfig(
             beta=300.0,
             t_min=0.7,
-            capo=CapoConfig(weight=0.25),
-            scpo=ScpoConfig(weight=0.1),
+            capo=CapoConfig(weight=0.25, share=0.25),
+            scpo=ScpoConfig(weight=0.1, share=0.25),
             replay=ReplayConfig(weight=20.0),
         ),
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=20),
-        training=TrainingConfig(steps=400, pairs_per_step=16, log_every=5, threads=2),
+        training=TrainingConfig(steps=600, pairs_per_step=16, log_every=5, threads=2),
         validation=ValidationConfig(every=100, pairs=64),
         samples=SamplesConfig(every=100, conditions=8, steps=20),
-        checkpoints=CheckpointsConfig(every=100, keep=2),
+        checkpoints=CheckpointsConfig(every=50, keep=2),
     )
 
 
