@@ -16,6 +16,7 @@ from backend.catalogue import cli as catalogue_cli
 from backend.catalogue.invited import InvitedProjects
 from backend.jobs.machine import package_version
 from backend.judging import cli as judging_cli
+from backend.kit.database import Database
 from backend.kit.errors import AppError
 from backend.kit.logs import configure_logging
 from backend.settings import Settings
@@ -126,16 +127,19 @@ def worker(
 @app.command()
 def migrate(
     revision: Annotated[str, typer.Argument(help="The version to go to.")] = "head",
+    furnish: Annotated[
+        bool, typer.Option("--furnish", help="Also make the first admin, with a login link, and the demo project.")
+    ] = False,
 ) -> None:
     """Bring the database to the newest schema; does nothing where it is there already.
 
-    Several may run at once: on Postgres they wait for each other.
+    Several may run at once: on Postgres they wait for each other. With --furnish the service is then ready for its
+    first visitor, as `inpaintdpo up` makes it.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
     from backend.jobs.health import short
     from backend.kit import migrations
-    from backend.kit.database import Database
 
     settings = Settings()
     database = Database(settings.resolved_database_url)
@@ -143,12 +147,44 @@ def migrate(
         before = migrations.current_revision(database)
         migrations.migrate(database, revision)
         after = migrations.current_revision(database)
+        typer.echo(f"Schema version {after}, which was {'there already' if before == after else before or 'missing'}.")
+        if furnish:
+            _furnish(settings, database)
     except SQLAlchemyError as error:
         place = database.url.render_as_string(hide_password=True)
         _refuse(f"The database {place} cannot be migrated: {short(error.__cause__ or error)}")
     finally:
         database.dispose()
-    typer.echo(f"Schema version {after}" + (" (nothing to do)." if before == after else f" (was {before or 'empty'})."))
+
+
+def _furnish(settings: Settings, database: Database) -> None:
+    from backend.cli_up import furnish
+
+    link = furnish(settings, database)
+    address = settings.public_url or f"http://{settings.host}:{settings.port}"
+    if link:
+        typer.echo(f"Log in as the first admin, once:  {address.rstrip('/')}{link}")
+
+
+@app.command()
+def bucket() -> None:
+    """Make the bucket of INPAINTDPO_BLOB_URL where it is missing; a local folder needs nothing.
+
+    Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or whatever else the AWS tools read; they need the
+    right to make buckets only here, the service itself reads and writes objects.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from backend.jobs.health import short
+    from backend.kit.blobs import S3Blobs, open_blobs
+
+    settings = Settings()
+    try:
+        store = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)
+        made = store.make_bucket() if isinstance(store, S3Blobs) else False
+    except (ValueError, OSError, BotoCoreError, ClientError) as error:
+        _refuse(f"The bucket of {settings.resolved_blob_url} cannot be made: {short(error)}")
+    typer.echo("The bucket is made." if made else "Nothing to do: it is there.")
 
 
 @app.command()

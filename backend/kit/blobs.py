@@ -153,6 +153,19 @@ class S3Blobs:
             for chunk in self.stream(digest):
                 file.write(chunk)
 
+    def make_bucket(self) -> bool:
+        """Makes the bucket where it is missing; whether it did. Raises botocore's ClientError where it may not."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self.check()
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"404", "NoSuchBucket", "NotFound"}:
+                raise
+            self.client.create_bucket(Bucket=self.bucket)
+            return True
+        return False
+
     def check(self) -> None:
         """Raises botocore's ClientError or an OSError where the bucket cannot be reached."""
         self.client.head_bucket(Bucket=self.bucket)

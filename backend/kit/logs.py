@@ -3,12 +3,23 @@
 import logging
 import sys
 import traceback
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 # At INFO these tell each request or each poll of the broker, which is noise beside the service's own words.
 QUIET = ("kombu", "amqp", "celery", "botocore", "boto3", "urllib3", "alembic", "uvicorn.access", "httpx")
+
+
+class StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # generic only in the stubs
+    """Writes to what is standard error at that moment, which a program may have redirected since."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
 
 
 def configure_logging(process: str, log_format: str = "console", *, level: int = logging.INFO) -> None:
@@ -33,7 +44,7 @@ def configure_logging(process: str, log_format: str = "console", *, level: int =
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StandardError()
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
