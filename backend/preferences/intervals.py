@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import ndtri, stdtrit
 
 from backend.preferences.bradley_terry import DEFAULT_PRIOR, Fit, Floats, PairCounts, Ties, fit, pair_counts
 
@@ -109,7 +108,7 @@ def interval(draws: Floats, level: float = 0.95, clusters: int | None = None) ->
     tail = (1 - level) / 2
     low, middle, high = np.quantile(draws, [tail, 0.5, 1 - tail], axis=0)
     if clusters is not None and clusters > 1:
-        factor = np.sqrt(clusters / (clusters - 1)) * student_t.ppf(1 - tail, clusters - 1) / norm.ppf(1 - tail)
+        factor = np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, 1 - tail) / ndtri(1 - tail)
         low, high = middle - factor * (middle - low), middle + factor * (high - middle)
     return low, high
 
@@ -130,7 +129,7 @@ def wilson(successes: float, count: int, level: float = 0.95) -> Share:
     """A share with Wilson's score interval (E. B. Wilson, JASA 1927)."""
     if count <= 0:
         return Share(None, None, None, 0)
-    z = float(norm.ppf(1 - (1 - level) / 2))
+    z = float(ndtri(1 - (1 - level) / 2))
     share = successes / count
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     spread = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))

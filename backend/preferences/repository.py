@@ -25,7 +25,7 @@ class ConditionFact:
 
 
 def _votes(project_id: int, chosen: VoteFilter, *columns: Any) -> Select[Any]:
-    query = select(*columns).where(Vote.project_id == project_id, Vote.criterion == chosen.criterion)
+    query = select(*columns).select_from(Vote).where(Vote.project_id == project_id, Vote.criterion == chosen.criterion)
     if chosen.who is not Who.ALL:
         query = query.where(Vote.is_simulated.is_(chosen.who is Who.SIMULATED))
     if chosen.split is not None:

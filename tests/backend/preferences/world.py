@@ -102,7 +102,7 @@ class World:
         return candidate
 
     def verdict(self, candidate: Candidate, rational: bool | None) -> None:
-        self.add(Verdict(candidate_id=candidate.id, judge="spatialworld", rational=rational, reasons=[]))
+        self.session.add(Verdict(candidate_id=candidate.id, judge="spatialworld", rational=rational, reasons=[]))
 
     def comparison(self, candidates: list[Candidate], kind: ComparisonKind, criterion: str) -> Comparison:
         ids = sorted(candidate.id for candidate in candidates)
@@ -117,7 +117,7 @@ class World:
         )
         self.add(comparison)
         for position, identifier in enumerate(ids):
-            self.add(ComparisonCandidate(comparison_id=comparison.id, position=position, candidate_id=identifier))
+            self.session.add(ComparisonCandidate(comparison_id=comparison.id, position=position, candidate_id=identifier))
         return comparison
 
     def judge(
@@ -158,7 +158,7 @@ class World:
         self.add(judgment)
         letters = {"w": Mark.WIN, "l": Mark.LOSE, "-": Mark.NONE}
         for position, (candidate, letter) in enumerate(zip(shown, marks, strict=True)):
-            self.add(
+            self.session.add(
                 JudgmentMark(
                     judgment_id=judgment.id,
                     candidate_id=candidate.id,
@@ -195,7 +195,7 @@ class World:
         if first.id > second.id:
             first, second, first_left = second, first, not first_left
             outcome = VoteOutcome.B if outcome is VoteOutcome.A else outcome
-        self.add(
+        self.session.add(
             Vote(
                 judgment_id=judgment.id,
                 project_id=self.project.id,
