@@ -150,9 +150,6 @@ class _Planner:
             )
         if row.split is not None and subject.split is None:
             subject.split, subject.split_row = row.split, row.number
-        if cutout and subject.cutout and cutout.digest != subject.cutout.digest:
-            text = f"subject “{row.subject}” has another cut-out than before. The first one is kept."
-            self.plan.warnings.append(Problem(row.number, text))
         subject.cutout = subject.cutout or cutout
         subject.name = subject.name or row.subject_name or ""
 

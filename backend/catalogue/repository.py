@@ -285,12 +285,18 @@ def candidates_of(session: Session, condition_ids: Iterable[int]) -> list[Candid
     return found
 
 
-def candidate_keys(session: Session, generator_id: int, seeds: Iterable[int]) -> dict[tuple[int, int], int]:
-    """(condition, seed) to candidate id, of what a generator has made with these seeds."""
-    query = select(Candidate.condition_id, Candidate.seed, Candidate.id).where(
-        Candidate.generator_id == generator_id, Candidate.seed.in_(list(seeds))
-    )
-    return {(condition_id, seed): identifier for condition_id, seed, identifier in session.execute(query)}
+def candidate_keys(
+    session: Session, generator_id: int, condition_ids: Iterable[int], seeds: Iterable[int]
+) -> dict[tuple[int, int], int]:
+    """(condition, seed) to candidate id, of what a generator has made for these conditions with these seeds."""
+    found: dict[tuple[int, int], int] = {}
+    wanted = list(seeds)
+    for chunk in _chunks(set(condition_ids)):
+        query = select(Candidate.condition_id, Candidate.seed, Candidate.id).where(
+            Candidate.condition_id.in_(chunk), Candidate.generator_id == generator_id, Candidate.seed.in_(wanted)
+        )
+        found.update({(condition, seed): identifier for condition, seed, identifier in session.execute(query)})
+    return found
 
 
 def verdicts_of(session: Session, candidate_ids: Iterable[int]) -> dict[int, list[Verdict]]:

@@ -164,8 +164,8 @@ class Harvest:
             remember_blobs(session, facts)
             catalogue_service.freeze(session, [self.generator])
             catalogue.insert_missing(session, Candidate, rows)
-            seeds = {row["seed"] for row in rows}
-            ids = catalogue.candidate_keys(session, self.generator.id, seeds)
+            conditions, seeds = {row["condition_id"] for row in rows}, {row["seed"] for row in rows}
+            ids = catalogue.candidate_keys(session, self.generator.id, conditions, seeds)
             verdicts = [
                 {
                     "candidate_id": ids[row["condition_id"], row["seed"]],

@@ -69,7 +69,7 @@ def _missing(
     """Condition by condition, so that the first ones can be looked at whole while the others are still made."""
     if generator.base is None:
         return []
-    known = catalogue.candidate_keys(session, generator.id, seeds)
+    known = catalogue.candidate_keys(session, generator.id, [condition.id for condition in conditions], seeds)
     return [(condition, seed) for condition in conditions for seed in seeds if (condition.id, seed) not in known]
 
 

@@ -15,6 +15,7 @@ from backend.catalogue.models import Candidate, Condition, Generator, Import, Sp
 from backend.catalogue.sources import BucketSource, FolderSource
 from backend.kit.models import Blob
 from tests.backend.catalogue import manifests as m
+from tests.people import add_person, client_of
 
 
 def count(database, model) -> int:
@@ -56,6 +57,23 @@ def test_folder_zip_and_bucket_are_one_and_the_same_import(project, database, bl
     url, endpoint = s3_folder({"manifest.jsonl": m.jsonl(rows), **content})
     bucket = run_import(database, blobs, project.id, BucketSource(url, endpoint_url=endpoint), **limit)
     assert bucket.is_repetition and bucket.ok
+
+
+def test_a_bucket_is_read_for_admins_and_where_a_setting_allows_it(app, as_lead, database, settings, s3_folder):
+    rows, content = m.good_import()
+    url, endpoint = s3_folder({"manifest.jsonl": m.jsonl(rows), **content})
+    app.state.settings = settings.model_copy(update={"s3_endpoint_url": endpoint})
+    imports = "/api/v1/projects/street/imports"
+    refused = as_lead.post(imports, json={"source": url})
+    assert refused.status_code == 403 and "INPAINTDPO_IMPORT_SOURCES" in refused.json()["detail"]
+    admin = client_of(app, add_person(database, "admin"))
+    missing = admin.post(imports, json={"source": "s3://photos/nothing"})
+    assert missing.status_code == 404 and "holds none of manifest.jsonl" in missing.json()["detail"]
+    assert admin.post(imports, json={"source": url}).status_code == 201
+    app.state.settings = app.state.settings.model_copy(update={"import_sources": "s3://other, s3://photos/street"})
+    assert as_lead.post(imports, json={"source": url}).status_code == 200
+    assert as_lead.post(imports, json={"source": "s3://photos/streets"}).status_code == 403
+    assert as_lead.post(imports, json={"source": "file:///etc"}).status_code == 422
 
 
 def test_a_larger_manifest_adds_only_what_is_new(upload, database):

@@ -15,6 +15,11 @@ from backend.jobs.runner import run_pending
 from backend.judging.models import Comparison, ComparisonCandidate
 
 GENERATIONS = "/api/v1/projects/street/generations"
+# What the sampler does is the same on both databases, and each start of it costs seconds.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgres = pytest.mark.parametrize(
+    "database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 
 
 def candidates(database) -> list[Candidate]:
@@ -69,6 +74,7 @@ def test_images_are_made_once_and_put_to_judgment(
     assert len(candidates(database)) == 6
 
 
+@on_sqlite
 def test_an_adapter_changes_the_images_and_meets_its_parent(
     as_lead, conditions, new_generator, pipeline_folder, settings, database, blobs, lora_file
 ):
@@ -99,6 +105,7 @@ def test_an_adapter_changes_the_images_and_meets_its_parent(
             assert len({row.seed for row in pair}) == 1
 
 
+@on_postgres
 def test_a_job_started_again_goes_on_where_it_was(
     as_lead, conditions, new_generator, pipeline_folder, settings, database, blobs, monkeypatch
 ):
@@ -129,6 +136,7 @@ def test_a_job_started_again_goes_on_where_it_was(
     assert len(after) == conditions and after.items() >= kept.items()
 
 
+@on_sqlite
 def test_verdicts_of_the_exact_judge_are_kept(as_lead, new_generator, pipeline_folder, settings, database, blobs):
     import json
 
@@ -150,20 +158,19 @@ def test_verdicts_of_the_exact_judge_are_kept(as_lead, new_generator, pipeline_f
     assert page["items"][0]["verdicts"][0]["judge"] == "spatialworld"
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ({"generator_ids": [999], "seeds": [0]}, "There is no generator 999"),
-        ({"generator_ids": [], "seeds": [0]}, "generator_ids"),
-        ({"generator_ids": [1], "seeds": [0, 0]}, "names a seed twice"),
-        ({"generator_ids": [1], "seeds": [0], "comparisons": {"kind": "arena"}}, "an arena needs two generators"),
-    ],
-)
-def test_what_cannot_be_made_is_refused_in_words(as_lead, conditions, body, words):
-    answer = as_lead.post(GENERATIONS, json=body)
-    assert answer.status_code == 422 and words in answer.json()["detail"]
+def test_what_cannot_be_made_is_refused_in_words(as_lead, conditions):
+    refused = {
+        "There is no generator 999": {"generator_ids": [999], "seeds": [0]},
+        "generator_ids": {"generator_ids": [], "seeds": [0]},
+        "names a seed twice": {"generator_ids": [1], "seeds": [0, 0]},
+        "an arena needs two generators": {"generator_ids": [1], "seeds": [0], "comparisons": {"kind": "arena"}},
+    }
+    for words, body in refused.items():
+        answer = as_lead.post(GENERATIONS, json=body)
+        assert answer.status_code == 422 and words in answer.json()["detail"], words
 
 
+@on_sqlite
 def test_a_base_that_is_not_there_fails_with_its_words(as_lead, conditions, new_generator, settings, database, blobs):
     generator_id = new_generator("lost", "/nowhere/at/all")
     as_lead.post(GENERATIONS, json={"generator_ids": [generator_id], "seeds": [0]})
@@ -172,6 +179,7 @@ def test_a_base_that_is_not_there_fails_with_its_words(as_lead, conditions, new_
     assert "/nowhere/at/all" in job.error_message
 
 
+@on_sqlite
 def test_without_the_trainer_the_job_says_what_to_run(
     as_lead, conditions, new_generator, settings, database, blobs, monkeypatch
 ):
