@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from backend.jobs import repository, service
 from backend.jobs.errors import JobCancelled, JobHandedBack, LostLease
-from backend.jobs.supervise import Child
+from backend.jobs.supervise import GRACE_SECONDS, Child
 from backend.kit.blobs import BlobStore
 from backend.kit.database import Database
 from backend.settings import Settings
@@ -129,18 +129,24 @@ class JobContext:
         log: Path,
         on_poll: Callable[[], None] = lambda: None,
         poll_seconds: float = 0.5,
+        cancel_grace: float = GRACE_SECONDS,
     ) -> int:
         """Runs a program in a process group of its own and returns its exit code (negative: killed by that signal).
 
         Its output is appended to `log`; `env` is its whole environment, this process's where None. `on_poll` is called
         every `poll_seconds` and once more after the program has ended. On cancellation, a lost lease or the worker's
-        stop the whole group gets SIGTERM, later SIGKILL, and JobCancelled, LostLease or JobHandedBack is raised; the
+        stop the whole group gets SIGTERM, later SIGKILL, and JobCancelled, LostLease or JobHandedBack is raised (a
+        cancelled program has `cancel_grace` seconds in between, to bring what it is at to a good end); the
         group is also ended when `on_poll` raises, and by the kernel when this process dies. Raises FileNotFoundError
         where `cwd` does not exist.
         """
         with Child(argv, cwd=cwd, env=env, log=log) as child:
             while not child.wait(poll_seconds):
-                self.signals.check()
+                try:
+                    self.signals.check()
+                except JobCancelled:
+                    child.grace = cancel_grace
+                    raise
                 on_poll()
             on_poll()
             self.signals.check()

@@ -134,10 +134,10 @@ class Drawing:
 def draw(chart: Chart, series: dict[str, Series], total_steps: int) -> Drawing | None:
     """The chart of what has been logged; None where none of its curves has a point."""
     present = [(number, line, series[line.key]) for number, line in enumerate(chart.lines) if line.key in series]
-    values = [value for _, _, curve in present for value in curve.values if math.isfinite(value)]
+    values = [value for _, _, curve in present for value in curve.values]
     if not values:
         return None
-    low, high = _bounds(chart, values)
+    low, high = bounds(chart, values)
     end = max(total_steps, 1)
 
     def place(step: int, value: float) -> str:
@@ -170,7 +170,7 @@ def draw_all(series: Sequence[Series], total_steps: int, charts: Sequence[Chart]
     return [drawing for chart in charts if (drawing := draw(chart, known, total_steps)) is not None]
 
 
-def _bounds(chart: Chart, values: Sequence[float]) -> tuple[float, float]:
+def bounds(chart: Chart, values: Sequence[float]) -> tuple[float, float]:
     """Round bounds that hold all values and make the grid lines fall on round numbers."""
     low = min(values) if chart.floor is None else chart.floor
     high = max(values) if chart.ceiling is None else chart.ceiling

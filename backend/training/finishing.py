@@ -19,6 +19,8 @@ GENERATION_KIND = "generation.make"
 # One image each of every held-out condition by child and parent, judged blind by one person: a first answer to
 # "is it better?"; more judgments are asked for where the intervals still overlap.
 ARENA_SEEDS = (1000,)
+# Enough for a standard error of 3.5 points; large projects would wait for hours for more.
+ARENA_CONDITIONS = 200
 ARENA_WANTED = 1
 
 
@@ -79,7 +81,7 @@ def _meet_parent(session: Session, run: Run, child: Generator, parent: Generator
             "project_id": run.project_id,
             "generator_ids": [child.id, parent.id],
             "split": Split.VALIDATION.value,
-            "condition_limit": None,
+            "condition_limit": ARENA_CONDITIONS,
             "seeds": list(ARENA_SEEDS),
             "comparisons": {
                 "kind": "arena",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from trainer.contract.checkpoint import RunFolder, RunResult
 from trainer.contract.errors import ExitCode, SnapshotError
 
 POLL_SECONDS = 0.5
+# The longest step of a large model and its checkpoint; the trainer ends after them, so that a cancel loses nothing.
+CANCEL_GRACE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,10 @@ def train_run(context: JobContext, payload: dict[str, Any]) -> dict[str, Any] | 
         raise
     if code != ExitCode.FINISHED:
         raise _failure(context, start, place, code)
-    return finish(context, run_id, start.attempt_id, place.out, log_tail(place.log(start.number)))
+    answer = finish(context, run_id, start.attempt_id, place.out, log_tail(place.log(start.number)))
+    # Its archive is stored; unpacked it would only fill the disk.
+    shutil.rmtree(place.snapshot, ignore_errors=True)
+    return answer
 
 
 def _begin(context: JobContext, run_id: int) -> Start | None:
@@ -157,6 +163,7 @@ def _train(context: JobContext, start: Start, place: Workplace, ingest: Ingest) 
         log=place.log(start.number),
         on_poll=ingest.poll,
         poll_seconds=POLL_SECONDS,
+        cancel_grace=CANCEL_GRACE_SECONDS,
     )  # fmt: skip
 
 

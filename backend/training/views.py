@@ -1,5 +1,6 @@
 """What of a run is shown, to people and to programs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,7 +133,7 @@ def curves(session: Session, run: Run) -> CurvesOut:
     found: dict[tuple[str, str], Series] = {}
     for event in events:
         for name, value in event.body.get("values", {}).items():
-            if value is None:
+            if value is None or not math.isfinite(value):
                 continue
             key = (event.kind, name)
             if key not in found:

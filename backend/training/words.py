@@ -26,6 +26,7 @@ _WAYS_OUT = {
         "The trainer met an error nobody foresaw. The last checkpoint is kept: resume the run, and show an admin the "
         "log if it happens again."
     ),
+    ExitCode.CANCELLED: "The trainer was asked to stop by somebody outside this service. Resume the run to go on.",
     ExitCode.BAD_CONFIG: "The settings of this run cannot be used. Start a new run with the named setting changed.",
     ExitCode.BAD_SNAPSHOT: "The dataset cannot be used. Freeze a new snapshot and start a run on it.",
     ExitCode.MODEL_UNAVAILABLE: (
@@ -47,7 +48,7 @@ _WAYS_OUT = {
 }
 
 # Ends that another try on the same files cannot change.
-FINAL_EXITS = frozenset(_WAYS_OUT)
+FINAL_EXITS = frozenset(_WAYS_OUT) - {ExitCode.CANCELLED}
 
 
 def exit_name(code: int) -> str:

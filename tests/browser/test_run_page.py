@@ -1,6 +1,7 @@
 """The page of a run in a real browser: curves and progress follow the event stream, without a script it still shows."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -9,6 +10,7 @@ from backend.kit.blobs import LocalBlobs
 from backend.kit.database import Database, utcnow
 from backend.training import service
 from backend.training import tasks as tasks  # declares the handler
+from backend.training.charts import Chart, bounds
 from backend.training.models import Run, RunEvent
 from tests.backend.training.conftest import World, make_world
 from tests.browser.conftest import LogIn
@@ -99,3 +101,23 @@ def test_without_scripts_the_curves_are_there(run_url: str, world: World, browse
     assert page.locator('[data-chart="drift"] polyline').count() == 2
     expect(page.locator('[data-chart="drift"] .legend')).to_contain_text("D_w, winners −0.25")
     context.close()
+
+
+def test_both_sides_choose_the_samebounds(run_url: str, world: World, logged_in: LogIn) -> None:
+    random = Random(7)
+    cases = [[random.uniform(-1, 1) * 10 ** random.randint(-5, 4) for _ in range(6)] for _ in range(300)]
+    page = logged_in(world.lead).new_page()
+    page.goto(run_url)
+    drawn = page.evaluate(
+        """async (cases) => {
+            const { bounds } = await import('/static/js/charts.js');
+            return cases.flatMap((values) => [bounds(values, null, null), bounds(values, 0, null)]);
+        }""",
+        [[abs(value) for value in case] if index % 2 else case for index, case in enumerate(cases)],
+    )
+    free, floored = Chart("x", "", "", ()), Chart("x", "", "", (), floor=0.0)
+    for index, case in enumerate(cases):
+        values = [abs(value) for value in case] if index % 2 else case
+        assert drawn[2 * index] == pytest.approx(bounds(free, values))
+        if index % 2:
+            assert drawn[2 * index + 1] == pytest.approx(bounds(floored, values))
