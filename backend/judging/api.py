@@ -6,7 +6,6 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from backend.accounts.access import CurrentPerson, is_lead, require_scope
 from backend.catalogue.access import ProjectForLead, ProjectForMember
-from backend.jobs.service import enqueue
 from backend.judging import repository, repository_answers, service, views
 from backend.judging.models import Comparison, ComparisonKind, ComparisonState, Judgment
 from backend.judging.schemas import (
@@ -21,7 +20,7 @@ from backend.judging.schemas import (
     SimulateIn,
     SimulationOut,
 )
-from backend.judging.tasks import SIMULATE
+from backend.judging.tasks import start_simulation
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Forbidden, NotFound
 from backend.kit.paging import Page, Paging, fetch_page
@@ -143,8 +142,6 @@ def list_comparisons(
 
 
 @router.post("/projects/{slug}/simulations", status_code=202, dependencies=[require_scope("generate")])
-def start_simulation(project: ProjectForLead, body: SimulateIn, session: WriteSession) -> SimulationOut:
+def simulate(project: ProjectForLead, person: CurrentPerson, body: SimulateIn, session: WriteSession) -> SimulationOut:
     """Lets simulated annotators judge what an exact judge has verdicts for; a job does it."""
-    payload = {"project_id": project.id, **body.model_dump(mode="json")}
-    job = enqueue(session, SIMULATE, payload, project_id=project.id, dedupe_key=f"simulate-{project.id}")
-    return SimulationOut(job_id=job.id)
+    return SimulationOut(job_id=start_simulation(session, project, person, body).id)

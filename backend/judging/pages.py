@@ -1,15 +1,21 @@
 """Pages of judging, and the images on them: blinded, and only for who holds the assignment."""
 
+from contextlib import suppress
+
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.datastructures import FormData
 
 from backend.accounts.access import CurrentPerson
-from backend.catalogue.access import ProjectForMember
+from backend.catalogue.access import ProjectForLead, ProjectForMember
 from backend.judging import repository, service
 from backend.judging.guidelines import render_guidelines
+from backend.judging.schemas import SimulateIn
+from backend.judging.tasks import start_simulation
 from backend.kit.blobs import BlobStore
-from backend.kit.database import ReadSession
-from backend.kit.errors import NotFound
+from backend.kit.database import ReadSession, WriteSession
+from backend.kit.errors import Invalid, NotFound
+from backend.kit.forms import SubmittedForm, read_form
 from backend.kit.images import reencode
 from backend.kit.pages import render
 
@@ -36,6 +42,28 @@ def judge_page(request: Request, project: ProjectForMember) -> HTMLResponse:
         settings=settings,
         lease_seconds=request.app.state.settings.assignment_lease_seconds,
     )
+
+
+@router.post("/projects/{slug}/simulate")
+def simulate_form(
+    project: ProjectForLead, person: CurrentPerson, form: SubmittedForm, session: WriteSession
+) -> Response:
+    """The form of simulated annotators; its rates are in percent."""
+    wish, errors = read_form(SimulateIn, _as_shares(form))
+    if wish is None:
+        raise Invalid(
+            "The simulation was not started. " + " ".join(f"{name}: {words}" for name, words in errors.items())
+        )
+    start_simulation(session, project, person, wish)
+    return RedirectResponse(f"/projects/{project.slug}", status_code=303)
+
+
+def _as_shares(form: FormData) -> dict[str, object]:
+    values: dict[str, object] = {name: value for name, value in form.items() if name in SimulateIn.model_fields}
+    for name in ("error_rate", "side_bias"):
+        with suppress(KeyError, TypeError, ValueError):
+            values[name] = float(str(values[name])) / 100
+    return values
 
 
 @router.get("/judge/assignments/{assignment_id}/images/{shown_position}")

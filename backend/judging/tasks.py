@@ -2,10 +2,16 @@
 
 from typing import Any
 
+from sqlalchemy.orm import Session
+
+from backend.accounts.models import Person
+from backend.accounts.service import audit
 from backend.catalogue.models import Project
 from backend.jobs.context import JobContext
 from backend.jobs.errors import JobFailed
+from backend.jobs.models import Job
 from backend.jobs.registry import job_handler
+from backend.jobs.service import enqueue
 from backend.judging import leases, repository_simulation, simulate
 from backend.judging.schemas import SimulateIn
 
@@ -41,3 +47,11 @@ def run_simulation(context: JobContext, payload: dict[str, Any]) -> dict[str, An
         if done < size:
             break
     return {"judgments": judged, "annotators": len(people)}
+
+
+def start_simulation(session: Session, project: Project, person: Person, wish: SimulateIn) -> Job:
+    """Puts a simulation into the queue; one that is waiting or running is left alone and returned."""
+    payload = {"project_id": project.id, **wish.model_dump(mode="json")}
+    job = enqueue(session, SIMULATE, payload, project_id=project.id, dedupe_key=f"simulate-{project.id}")
+    audit(session, person, "judging.simulate", "project", project.id, **wish.model_dump(mode="json"))
+    return job
