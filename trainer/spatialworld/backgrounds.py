@@ -251,7 +251,7 @@ def draw_background(scene: Background) -> Array:
         ground = _ground(scene, horizon)
         if scene.surface == "water":
             _ripples(ground, scene, horizon, rng)
-        image = np.where((_Y >= horizon)[..., None], ground, np.asarray(above, dtype=np.float32))
+        image = np.where((horizon <= _Y)[..., None], ground, np.asarray(above, dtype=np.float32))
         canvas = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
         _cue_row(ImageDraw.Draw(canvas), scene, horizon, rng)
         image = np.asarray(canvas, dtype=np.float32)

@@ -49,7 +49,10 @@ def fit(images: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
 
 @torch.no_grad()
 def install_encoder(vae: AutoencoderKL, mean: np.ndarray, projection: np.ndarray) -> None:
-    """Write the linear map into the encoder's weights. Needs ``vae_channels`` of at least (12, 48, 2 * channels + 8)."""
+    """Write the linear map into the encoder's weights.
+
+    Needs ``vae_channels`` of at least (12, 48, 2 * channels + 8).
+    """
     encoder, channels = vae.encoder, projection.shape[1]
     for weight in encoder.parameters():
         weight.zero_()

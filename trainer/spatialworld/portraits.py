@@ -47,7 +47,7 @@ def _car(pen: Pen, look: str, c: Colour) -> None:
         _wheel(pen, x, 0.23)
 
 
-def _bus(pen: Pen, look: str, c: Colour) -> None:
+def _bus(pen: Pen, _look: str, c: Colour) -> None:
     pen.box(-1.14, 0.10, 1.14, 1.0, c, 0.08)
     pen.box(-1.14, 0.92, 1.14, 1.0, lighter(c, 0.45), 0.04)
     pen.box(-1.14, 0.10, 1.14, 0.24, darker(c, 0.35), 0.03)
@@ -94,7 +94,7 @@ def _dog(pen: Pen, look: str, c: Colour) -> None:
     pen.line([(0.22, 0.64), (0.36, 0.62)], 0.05, (210, 60, 52))
 
 
-def _sheep(pen: Pen, look: str, c: Colour) -> None:
+def _sheep(pen: Pen, _look: str, c: Colour) -> None:
     leg = (70, 60, 58)
     for x in (-0.30, -0.16, 0.16, 0.30):
         pen.line([(x, 0.34), (x, 0.035)], 0.07, leg)
@@ -147,7 +147,7 @@ def _chair(pen: Pen, look: str, c: Colour) -> None:
     pen.box(-0.30, 0.66, -0.14, 0.94, shade, 0.03)
 
 
-def _sailboat(pen: Pen, look: str, c: Colour) -> None:
+def _sailboat(pen: Pen, _look: str, c: Colour) -> None:
     pen.box(-0.035, 0.12, 0.0, 1.0, darker(WOOD, 0.2))
     pen.polygon([(0.02, 0.96), (0.02, 0.20), (0.34, 0.20)], (250, 248, 240))
     pen.polygon([(-0.055, 0.90), (-0.055, 0.20), (-0.36, 0.20)], lighter(c, 0.1))
@@ -156,7 +156,7 @@ def _sailboat(pen: Pen, look: str, c: Colour) -> None:
     pen.polygon([(-0.40, 0.15), (0.40, 0.15), (0.375, 0.11), (-0.38, 0.11)], lighter(c, 0.6))
 
 
-def _motorboat(pen: Pen, look: str, c: Colour) -> None:
+def _motorboat(pen: Pen, _look: str, c: Colour) -> None:
     pen.polygon([(-1.02, 0.44), (1.10, 0.52), (0.72, 0.0), (-0.92, 0.0)], c)
     pen.polygon([(-1.02, 0.44), (1.10, 0.52), (1.03, 0.40), (-1.0, 0.33)], lighter(c, 0.7))
     pen.polygon([(-0.60, 0.45), (-0.50, 0.94), (0.20, 0.94), (0.50, 0.49)], (246, 244, 238))
@@ -165,7 +165,7 @@ def _motorboat(pen: Pen, look: str, c: Colour) -> None:
     pen.box(-0.56, 0.92, 0.26, 1.0, c, 0.03)
 
 
-def _swan(pen: Pen, look: str, c: Colour) -> None:
+def _swan(pen: Pen, _look: str, c: Colour) -> None:
     pen.polygon([(-0.62, 0.52), (-0.30, 0.10), (-0.20, 0.44)], c)
     pen.ellipse(-0.04, 0.22, 0.46, 0.22, c)
     pen.ellipse(-0.14, 0.32, 0.34, 0.18, darker(c, 0.14) if c[0] > 100 else lighter(c, 0.22))
@@ -188,7 +188,7 @@ def _car_top(pen: Pen, look: str, c: Colour) -> None:
         pen.ellipse(x, 0.03, 0.045, 0.02, (232, 80, 60))
 
 
-def _bus_top(pen: Pen, look: str, c: Colour) -> None:
+def _bus_top(pen: Pen, _look: str, c: Colour) -> None:
     pen.box(-0.17, 0.0, 0.17, 1.0, c, 0.05)
     pen.box(-0.13, 0.05, 0.13, 0.88, lighter(c, 0.35), 0.04)
     pen.box(-0.15, 0.92, 0.15, 0.97, GLASS, 0.02)
@@ -196,7 +196,7 @@ def _bus_top(pen: Pen, look: str, c: Colour) -> None:
         pen.box(-0.075, y - 0.07, 0.075, y + 0.07, darker(c, 0.15), 0.03)
 
 
-def _sheep_top(pen: Pen, look: str, c: Colour) -> None:
+def _sheep_top(pen: Pen, _look: str, c: Colour) -> None:
     face = (70, 60, 58) if c[0] > 120 else (206, 192, 176)
     for i in range(10):
         angle = 2 * math.pi * i / 10
@@ -220,7 +220,7 @@ def _chair_top(pen: Pen, look: str, c: Colour) -> None:
     pen.box(-0.44, 0.0, 0.44, 0.16, darker(c, 0.3), 0.05)
 
 
-def _motorboat_top(pen: Pen, look: str, c: Colour) -> None:
+def _motorboat_top(pen: Pen, _look: str, c: Colour) -> None:
     hull: Points = [(-0.18, 0.0), (0.18, 0.0), (0.205, 0.5), (0.15, 0.78), (0.0, 1.0), (-0.15, 0.78), (-0.205, 0.5)]
     pen.polygon(hull, c)
     pen.polygon([(x * 0.76, 0.05 + y * 0.88) for x, y in hull], lighter(c, 0.65))
@@ -229,7 +229,7 @@ def _motorboat_top(pen: Pen, look: str, c: Colour) -> None:
     pen.box(-0.12, 0.05, 0.12, 0.15, WOOD, 0.02)
 
 
-def _swan_top(pen: Pen, look: str, c: Colour) -> None:
+def _swan_top(pen: Pen, _look: str, c: Colour) -> None:
     wing = darker(c, 0.16) if c[0] > 100 else lighter(c, 0.24)
     pen.polygon([(-0.10, 0.10), (0.0, 0.0), (0.10, 0.10)], c)
     pen.ellipse(0.0, 0.36, 0.27, 0.30, c)

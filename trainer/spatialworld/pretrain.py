@@ -21,7 +21,7 @@ import torch
 
 from trainer.spatialworld.attention import MixedPrecisionAttention
 from trainer.spatialworld.codec import encode_blocks, linear_map
-from trainer.spatialworld.model import DEFAULT, build_pipeline, start_as_identity
+from trainer.spatialworld.model import DEFAULT, ModelConfig, build_pipeline, start_as_identity
 from trainer.spatialworld.packing import image_ids, pack, pack_mask
 from trainer.spatialworld.scene_cache import SceneArrays, load_scenes
 from trainer.spatialworld.text import MAX_WORDS
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Pretraining:
     """How the transformer is trained. The rate is constant after the warm-up and falls to zero in the last part."""
 
-    steps: int = 5000
+    steps: int = 4000
     seed: int = 0
     scenes: int = 32000
     batch: int = 64
@@ -42,7 +42,7 @@ class Pretraining:
     muon_lr: float = 2e-3
     warmup: int = 200
     decay_share: float = 0.25
-    weight_decay: float = 0.01
+    weight_decay: float = 0.0
     ema: float = 0.999
     time_mean: float = 0.5
     time_std: float = 1.1
@@ -164,7 +164,15 @@ def _average(ema: FluxTransformer2DModel, model: FluxTransformer2DModel, decay: 
         torch._foreach_lerp_(kept, new, 1.0 - decay)
 
 
-def pretrain(out: Path, config: Pretraining, vae_dir: Path, cache: Path, resume: bool, every: float = 120.0) -> Path:
+def pretrain(
+    out: Path,
+    config: Pretraining,
+    vae_dir: Path,
+    cache: Path,
+    resume: bool,
+    every: float = 120.0,
+    sizes: ModelConfig = DEFAULT,
+) -> Path:
     """Train for ``config.steps``; publishes a resumable state and the averaged pipeline every ``every`` seconds.
 
     ``vae_dir`` holds the trained autoencoder. Returns the pipeline's folder. Raises FileExistsError if ``out`` already
@@ -176,7 +184,7 @@ def pretrain(out: Path, config: Pretraining, vae_dir: Path, cache: Path, resume:
     if state_path.exists() and not resume:
         raise FileExistsError(f"{out} already holds a pre-training: add --resume to go on, or choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
-    pipeline = build_pipeline(config.seed)
+    pipeline = build_pipeline(config.seed, config=sizes)
     pipeline.register_modules(vae=AutoencoderKL.from_pretrained(vae_dir).eval())
     data = prepare(pipeline, config, cache)
     model = pipeline.transformer.train()
@@ -196,7 +204,7 @@ def pretrain(out: Path, config: Pretraining, vae_dir: Path, cache: Path, resume:
     started = saved = time.monotonic()
     running = 0.0
     with (out / "log.jsonl").open("a") as log:
-        log.write(json.dumps({"from": first, "config": asdict(config), "model": DEFAULT.to_json()}) + "\n")
+        log.write(json.dumps({"from": first, "config": asdict(config), "model": sizes.to_json()}) + "\n")
         for step in range(first, config.steps):
             loss = flow_loss(model, data, config, step)
             model.zero_grad(set_to_none=True)

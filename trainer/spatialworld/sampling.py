@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +71,7 @@ def _sample_batch(
     text, pooled, txt_ids = pipeline.encode_prompt(prompts, None, max_sequence_length=MAX_WORDS)
     state = pack(noise_for(seeds, vae.config.latent_channels, side))
     levels = sigmas(steps, pipeline.scheduler.config.shift)
-    for level, following in zip(levels, levels[1:], strict=False):
+    for level, following in pairwise(levels):
         velocity = pipeline.transformer(
             hidden_states=torch.cat([state, known], dim=-1),
             encoder_hidden_states=text,

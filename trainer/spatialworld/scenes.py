@@ -13,7 +13,7 @@ import numpy as np
 
 from trainer.spatialworld.backgrounds import Background, draw_background
 from trainer.spatialworld.drawing import place
-from trainer.spatialworld.geometry import CAMERA_HEIGHT, LIGHTS, SIZE, SURFACES, Reason, Spec, Verdict, verdict_of
+from trainer.spatialworld.geometry import CAMERA_HEIGHT, LIGHTS, SIZE, SURFACES, Spec, Verdict, verdict_of
 from trainer.spatialworld.portraits import draw_subject
 from trainer.spatialworld.subjects import Split, Subject, subjects_of
 from trainer.spatialworld.text import write_prompt

@@ -1,4 +1,4 @@
-"""The subjects of SpatialWorld: kinds with a real height and a habitat, looks and colours, and the split by identity."""
+"""The subjects of SpatialWorld: kinds with real height and habitat, looks and colours, and the split by identity."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VaeTraining:
-    """How the decoder is trained. ``noise`` is added to the raw latents (whose deviation is 2), so that small errors of a sampler stay small."""
+    """How the decoder is trained. ``noise`` is added to the raw latents (their deviation is 2): a
+    sampler's small errors then stay small."""
 
     steps: int = 3000
     batch: int = 16
@@ -85,7 +86,7 @@ def _loss(output: torch.Tensor, target: torch.Tensor, gradient_weight: float) ->
 
 
 def train_vae(out: Path, config: VaeTraining, cache: Path, start: Path | None = None) -> AutoencoderKL:
-    """Fit the encoder (unless ``start`` holds one), train the decoder, save to ``out`` (diffusers folder, log.jsonl)."""
+    """Fit the encoder (unless ``start`` holds one), train the decoder, save both and a log to ``out``."""
     from diffusers import AutoencoderKL
 
     out.mkdir(parents=True, exist_ok=True)
