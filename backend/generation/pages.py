@@ -24,7 +24,7 @@ from backend.kit.errors import AppError
 from backend.kit.pages import render
 
 router = APIRouter()
-JOB_KINDS = (service.JOB_KIND, SEED_KIND)
+JOB_KINDS = (service.JOB_KIND, service.COMPARE_KIND, SEED_KIND)
 # What a person reads where pydantic's own words would be the machine's.
 FIELD_WORDS = {
     "generator_ids": "Choose at least one generator; the arena needs two.",

@@ -15,16 +15,19 @@ from backend.judging.service import make_comparisons
 from backend.kit.errors import Invalid
 
 JOB_KIND = "generation.make"
+# The same work where nothing is to be sampled: it needs no GPU worker, and none may be there.
+COMPARE_KIND = "generation.compare"
 
 
 def request_candidates(session: Session, person: Person | None, project: Project, wanted: MakeRequest) -> Job:
     """Enqueues the job that makes what is missing. Raises Invalid naming what cannot be made."""
-    resolve_generators(session, project.id, wanted)
+    generators = resolve_generators(session, project.id, wanted)
     if not catalogue.first_conditions(session, project.id, split=wanted.split, limit=1):
         of_split = f" in {wanted.split}" if wanted.split else ""
         raise Invalid(f"“{project.name}” has no conditions{of_split}: import some first.")
     payload = MakePayload(project_id=project.id, **wanted.model_dump())
-    job = enqueue(session, JOB_KIND, payload.model_dump(mode="json"), project_id=project.id)
+    kind = JOB_KIND if any(generator.base for generator in generators) else COMPARE_KIND
+    job = enqueue(session, kind, payload.model_dump(mode="json"), project_id=project.id)
     audit(session, person, "generation.request", "job", job.id, generators=wanted.generator_ids)
     return job
 

@@ -11,7 +11,7 @@ from backend.catalogue.models import Condition, Generator, Project
 from backend.generation import demo_tasks  # noqa: F401  # registers the demo's own handler
 from backend.generation.sampling import Harvest, item_key, write_request
 from backend.generation.schemas import MakePayload
-from backend.generation.service import JOB_KIND, put_to_judgment, resolve_generators
+from backend.generation.service import COMPARE_KIND, JOB_KIND, put_to_judgment, resolve_generators
 from backend.generation.words import child_environment, child_failure, refuse_without_trainer
 from backend.jobs.context import JobContext
 from backend.jobs.errors import JobFailed
@@ -32,6 +32,12 @@ class Work:
     @property
     def total(self) -> int:
         return sum(map(len, self.missing.values()))
+
+
+@job_handler(COMPARE_KIND, queue="cpu", max_attempts=3)
+def put_imported_to_judgment(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
+    """Makes comparisons of candidates that all came by import."""
+    return make_candidates(context, payload)
 
 
 @job_handler(JOB_KIND, queue="gpu", max_attempts=3)

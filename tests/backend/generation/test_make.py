@@ -13,6 +13,7 @@ from backend.catalogue.models import Candidate, Condition, Generator, Verdict
 from backend.jobs.models import Job
 from backend.jobs.runner import run_pending
 from backend.judging.models import Comparison, ComparisonCandidate
+from tests.backend.catalogue import manifests as m
 
 GENERATIONS = "/api/v1/projects/street/generations"
 # What the sampler does is the same on both databases, and each start of it costs seconds.
@@ -140,7 +141,6 @@ def test_a_job_started_again_goes_on_where_it_was(
 def test_verdicts_of_the_exact_judge_are_kept(as_lead, new_generator, pipeline_folder, settings, database, blobs):
     import json
 
-    from tests.backend.catalogue import manifests as m
     from trainer.spatialworld.scenes import condition_at
 
     condition = condition_at(3, 0)
@@ -156,6 +156,18 @@ def test_verdicts_of_the_exact_judge_are_kept(as_lead, new_generator, pipeline_f
         assert len(verdicts) == 2 and all(verdict.judge == "spatialworld" for verdict in verdicts)
     page = as_lead.get("/api/v1/projects/street/candidates").json()
     assert page["items"][0]["verdicts"][0]["judge"] == "spatialworld"
+
+
+def test_imported_candidates_are_put_to_judgment_without_a_gpu_worker(as_lead, settings, database, blobs):
+    archive = ("import.zip", m.zipped(*m.good_import()), "application/zip")
+    assert as_lead.post("/api/v1/projects/street/imports", files={"file": archive}).status_code == 201
+    ids = {g["name"]: g["id"] for g in as_lead.get("/api/v1/projects/street/generators").json()["items"]}
+    arena = {"generator_ids": [ids["flux"], ids["sdxl"]], "seeds": [0], "comparisons": {"kind": "arena"}}
+    assert as_lead.post(GENERATIONS, json=arena).status_code == 202
+    [job] = run_pending(settings, database, blobs, queues=("cpu",))
+    assert (job.state, job.result) == ("succeeded", {"candidates": 0, "comparisons": 1})
+    refused = as_lead.post(GENERATIONS, json={"generator_ids": [ids["flux"]], "seeds": [0]})
+    assert refused.status_code == 422 and "known only by imported images" in refused.json()["detail"]
 
 
 def test_what_cannot_be_made_is_refused_in_words(as_lead, conditions):
