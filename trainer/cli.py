@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, apply_overrides, load_config
-from trainer.contract.errors import ConfigError, ExitCode, TrainerError
+from trainer.contract.errors import ConfigError, ExitCode, TrainerError, disk_problem
 from trainer.contract.recipes import RECIPES, recipe_config
 
 EXITS = "exit codes: " + ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
@@ -33,15 +33,21 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except TrainerError as error:
-        if getattr(options, "json", False):
-            print(json.dumps({"error": error.code, "message": error.message}))
-        print(f"{error.code}: {error.message}", file=sys.stderr)
-        return int(error.exit_code)
+        return _tell(error, options)
     except BrokenPipeError:
         return int(ExitCode.FAILED)
-    except Exception:
+    except Exception as error:
+        if problem := disk_problem(error):
+            return _tell(problem, options)
         traceback.print_exc()
         return int(ExitCode.FAILED)
+
+
+def _tell(error: TrainerError, options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps({"error": error.code, "message": error.message}))
+    print(f"{error.code}: {error.message}", file=sys.stderr)
+    return int(error.exit_code)
 
 
 def _prepare_process() -> None:

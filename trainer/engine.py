@@ -24,7 +24,7 @@ from trainer.backbones.load import load_backbone
 from trainer.checkpoint import last_good, load_state, publish_adapter, save_checkpoint
 from trainer.contract.checkpoint import RunFolder, RunResult
 from trainer.contract.config import OptimizerConfig, RunConfig, load_config
-from trainer.contract.errors import ConfigError, ExitCode, StorageError, TrainerError
+from trainer.contract.errors import ConfigError, ExitCode, StorageError, TrainerError, disk_problem
 from trainer.contract.events import (
     Cancelled,
     CheckpointEvent,
@@ -77,6 +77,9 @@ def train(
             run.fail(error.code, error.message, error.exit_code)
             raise
         except Exception as error:
+            if problem := disk_problem(error):
+                run.fail(problem.code, problem.message, problem.exit_code)
+                raise problem from error
             run.fail("unforeseen", f"{type(error).__name__}: {error}", ExitCode.FAILED)
             raise
 
@@ -253,7 +256,7 @@ class _Run:
         assert self.telemetry
         config, telemetry = self.config, self.telemetry
         steps = config.training.steps
-        if self.step == 0:
+        if self.step == 0 and not self.stop:
             self._look()
         telemetry.restart_clock()
         while self.step < steps:

@@ -145,3 +145,31 @@ def test_divergence_is_named(config: RunConfig, snapshot_folder: Path, tmp_path:
         train(snapshot_folder, wild, tmp_path / "run")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["exit_code"] == ExitCode.DIVERGED
+
+
+def test_a_full_disk_is_named_and_the_last_checkpoint_stays(
+    config: RunConfig, snapshot_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system call fails as it does on a full disk, once the run is under way."""
+    import errno
+
+    from safetensors import torch as safetensors
+
+    from trainer.checkpoint import last_good
+    from trainer.engine import train
+
+    save = safetensors.save_file
+
+    def full(*arguments: object, **options: object) -> None:
+        if "step-000006" in str(arguments[1]):
+            raise OSError(errno.ENOSPC, "No space left on device", "state.safetensors")
+        save(*arguments, **options)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(safetensors, "save_file", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        train(snapshot_folder, config, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert json.loads(folder.result.read_text())["exit_code"] == ExitCode.DISK
+    good = last_good(folder)
+    assert good is not None and good[0].step == 3
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["step-000003"]

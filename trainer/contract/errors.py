@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 
@@ -73,3 +74,13 @@ class StorageError(TrainerError):
     """A file of the run could not be written, or none of its checkpoints could be read."""
 
     exit_code = ExitCode.DISK
+
+
+def disk_problem(error: BaseException) -> StorageError | None:
+    """The StorageError that says what an OSError of the disk means (full, over quota, read-only, failing), or None."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        return None
+    place = f" ({error.filename})" if error.filename else ""
+    return StorageError(
+        "disk", f"The disk refused a file{place}: {error.strerror}. What was published before is whole."
+    )
