@@ -1,6 +1,7 @@
 """The form of a new run: what it offers, what was typed, and where what is wrong stands."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -12,7 +13,8 @@ from backend.kit.errors import AppError, Invalid
 from backend.kit.forms import field_errors, read_form
 from backend.training import repository
 from backend.training.charts import number_words
-from backend.training.configs import COMMON_FIELDS, description, parse_overrides, parse_value, value_at
+from backend.training.configs import COMMON_FIELDS, RESERVED, description, parse_overrides, parse_value, value_at
+from backend.training.models import Run
 from backend.training.schemas import RunIn
 from trainer.contract.recipes import RECIPES, Recipe
 
@@ -128,6 +130,37 @@ class NewRun:
             place = name if name in known else "more"
             placed[place] = f"{placed[place]} {sentence}" if place in placed else sentence
         return placed
+
+
+def values_of(run: Run) -> dict[str, Any]:
+    """The fields that make this run again: its overrides in their own fields where they have one, else as lines."""
+    values: dict[str, Any] = {
+        "snapshot_id": run.snapshot_id,
+        "recipe": run.recipe,
+        "parent_generator_id": run.parent_generator_id,
+    }
+    recipe = RECIPES.get(run.recipe)
+    if recipe is None:
+        return values
+    theirs = dict(_leaves(recipe.make().model_dump(mode="json")))
+    common = {item.key for item in COMMON_FIELDS}
+    more = []
+    for key, value in _leaves(run.config):
+        if key in RESERVED or theirs.get(key) == value:
+            continue
+        if key in common:
+            values[PREFIX + key] = json.dumps(value)
+        else:
+            more.append(f"{key} = {json.dumps(value)}")
+    return values | {"more": "\n".join(more)}
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield path + key, value
 
 
 def _fitting(generators: list[Generator], chosen: str) -> Recipe:

@@ -16,7 +16,7 @@ from backend.kit.pages import render
 from backend.kit.paging import PageRequest, decode_cursor
 from backend.training import charts, repository, service, shown, views
 from backend.training.access import RunId
-from backend.training.form import BadForm, NewRun, read_new_run
+from backend.training.form import BadForm, NewRun, read_new_run, values_of
 from backend.training.ingest import log_tail
 from backend.training.models import Run, RunState
 from backend.training.places import workplace
@@ -75,8 +75,11 @@ def new_run(
     snapshot: int | None = None,
     recipe: Annotated[str, Query(max_length=60)] = "",
     parent: int | None = None,
+    like: int | None = None,
 ) -> HTMLResponse:
-    values = {"snapshot_id": snapshot, "recipe": recipe, "parent_generator_id": parent}
+    values: dict[str, Any] = {"snapshot_id": snapshot, "recipe": recipe, "parent_generator_id": parent}
+    if like is not None:
+        values = values_of(_run_of(session, project, like))
     return _form_page(request, project, NewRun.blank(session, project, values))
 
 

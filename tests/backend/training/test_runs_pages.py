@@ -76,6 +76,14 @@ def test_errors_stand_beside_their_field(lead, world, changes, place, words) -> 
         assert value.replace("'", "&#39;") in answer.text
 
 
+def test_a_run_is_made_again_with_changes(lead: TestClient, world: World) -> None:
+    overrides = {"objective.beta": 450.5, "lora.rank": 8, "lora.targets": "attention"}
+    run_id = lead.post("/api/v1/runs", json=world.body(overrides=overrides)).json()["id"]
+    form = lead.get(f"/projects/street/runs/new?like={run_id}", headers=PAGE).text
+    assert 'value="450.5"' in form and 'name="recipe" value="spatialworld_smoke"' in form
+    assert "lora.rank = 8\nlora.targets = &#34;attention&#34;" in form and "model.base =" not in form
+
+
 def test_a_training_under_way_is_linked(lead: TestClient, world: World, run_id: int) -> None:
     data = {"snapshot_id": str(world.snapshot_id), "recipe": "spatialworld_smoke"}
     answer = lead.post("/projects/street/runs/new", data=data, headers=PAGE)
