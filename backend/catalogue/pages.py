@@ -52,7 +52,7 @@ def conditions(
 ) -> HTMLResponse:
     page = PageRequest(limit=CONDITIONS_A_PAGE, after=decode_cursor(cursor) if cursor else None)
     wanted = Split(split) if split in set(Split) else None
-    rows, next_cursor = repository.conditions_page(session, project.id, page, split=wanted, search=q.strip())
+    rows, next_cursor = repository.conditions_from(session, project.id, page, split=wanted, search=q.strip())
     return render(
         request,
         "catalogue/conditions.html",

@@ -20,7 +20,7 @@ from backend.catalogue.models import (
     Verdict,
 )
 from backend.kit.models import Blob
-from backend.kit.paging import PageRequest, fetch_page
+from backend.kit.paging import PageRequest, encode_cursor, fetch_page
 
 # SQLite binds at most 32,766 values a statement; ids come in lists of any length.
 CHUNK = 5_000
@@ -139,6 +139,20 @@ def conditions_page(
     return fetch_page(session, conditions_query(project_id, split, search), Condition.id, page)
 
 
+def conditions_from(
+    session: Session, project_id: int, page: PageRequest, *, split: Split | None = None, search: str = ""
+) -> tuple[list[Condition], str | None]:
+    """A page in the order in which conditions came, which is also the order in which candidates are made."""
+    query = conditions_query(project_id, split, search).order_by(Condition.id).limit(page.limit + 1)
+    if page.after is not None:
+        query = query.where(Condition.id > page.after)
+    rows = list(session.scalars(query))
+    if len(rows) <= page.limit:
+        return rows, None
+    rows.pop()
+    return rows, encode_cursor(rows[-1].id)
+
+
 def first_conditions(
     session: Session, project_id: int, *, split: Split | None = None, limit: int | None = None
 ) -> list[Condition]:
@@ -152,14 +166,14 @@ def condition(session: Session, project_id: int, condition_id: int) -> Condition
 
 
 def neighbours(session: Session, project_id: int, condition_id: int) -> tuple[int | None, int | None]:
-    """Ids of the conditions before and after this one in the grid's order (newest first)."""
-    newer = session.scalar(
-        select(func.min(Condition.id)).where(Condition.project_id == project_id, Condition.id > condition_id)
-    )
-    older = session.scalar(
+    """Ids of the conditions before and after this one in the grid's order."""
+    before = session.scalar(
         select(func.max(Condition.id)).where(Condition.project_id == project_id, Condition.id < condition_id)
     )
-    return newer, older
+    after = session.scalar(
+        select(func.min(Condition.id)).where(Condition.project_id == project_id, Condition.id > condition_id)
+    )
+    return before, after
 
 
 def conditions_by_external_id(session: Session, project_id: int, names: Iterable[str]) -> dict[str, Condition]:

@@ -49,7 +49,7 @@ def condition_page(request: Request, project: ProjectForLead, condition_id: int,
         (generator, [candidate for candidate in candidates if candidate.generator_id == key])
         for key, generator in names.items()
     ]
-    newer, older = catalogue.neighbours(session, project.id, condition.id)
+    before, after = catalogue.neighbours(session, project.id, condition.id)
     ids = [candidate.id for candidate in candidates]
     return render(
         request,
@@ -59,8 +59,8 @@ def condition_page(request: Request, project: ProjectForLead, condition_id: int,
         groups=[(generator, made) for generator, made in groups if made],
         verdicts=catalogue.verdicts_of(session, ids),
         judged=repository.judgments_by_candidate(session, ids),
-        newer=newer,
-        older=older,
+        before=before,
+        after=after,
     )
 
 
