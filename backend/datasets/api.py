@@ -1,12 +1,20 @@
 """REST of the datasets: freezing, listing and downloading snapshots."""
 
-from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, StreamingResponse
+from starlette.background import BackgroundTask
 
 from backend.accounts.access import LeadPerson, require_scope
 from backend.catalogue.access import ProjectForLead
+from backend.catalogue.models import Split
 from backend.datasets import repository, service
 from backend.datasets.archive import MEDIA_TYPE
+from backend.datasets.exports import write_pick_a_pic
 from backend.datasets.schemas import SnapshotIn, SnapshotOut, SnapshotsOut
 from backend.kit.blobs import BlobStore
 from backend.kit.database import ReadSession, WriteSession
@@ -67,3 +75,31 @@ def download(snapshot_id: int, person: LeadPerson, session: ReadSession, request
     if size is not None:
         headers["content-length"] = str(size)
     return StreamingResponse(blobs.stream(digest), media_type=MEDIA_TYPE, headers=headers)
+
+
+@router.get("/snapshots/{snapshot_id}/pick-a-pic", dependencies=[require_scope("export")], response_class=FileResponse)
+def download_pick_a_pic(
+    snapshot_id: int,
+    person: LeadPerson,
+    session: ReadSession,
+    request: Request,
+    split: Annotated[Split | None, Query(description="Pairs of this split only.")] = None,
+) -> FileResponse:
+    """The pairs as one Parquet file in the columns of Pick-a-Pic (jpg_0, jpg_1, label_0, label_1, caption, …)."""
+    snapshot, project = service.snapshot_for(session, snapshot_id, person)
+    work = request.app.state.settings.home.absolute() / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=work, prefix="export-"))
+    try:
+        unpacked = service.materialise(request.app.state.blobs, snapshot, folder / "snapshot")
+        write_pick_a_pic(unpacked, folder / "pairs.parquet", split=split.value if split else None)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    name = f"{project.slug}-{(snapshot.content_hash or '')[:12]}{f'-{split.value}' if split else ''}.parquet"
+    return FileResponse(
+        folder / "pairs.parquet",
+        media_type="application/vnd.apache.parquet",
+        filename=name,
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )

@@ -3,6 +3,7 @@
 import io
 import tarfile
 
+import pyarrow.parquet as pq
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -60,6 +61,15 @@ def test_downloads_need_the_export_scope(
     assert reader.get(url).status_code == 403 and reader.get(url.removesuffix("/archive")).status_code == 200
     exporter = TestClient(app, headers=token_of(database, person, "export"))
     assert exporter.get(url).status_code == 200
+    assert reader.get(url.replace("archive", "pick-a-pic")).status_code == 403
+    table = pq.read_table(io.BytesIO(exporter.get(url.replace("archive", "pick-a-pic")).content))
+    pairs = table.to_pylist()
+    assert {row["split"] for row in pairs} == {"train", "validation"}
+    assert {row["label_0"] for row in pairs} == {0.0, 1.0}
+    for row in pairs:
+        assert row["label_0"] + row["label_1"] == 1 and row["caption"] and row["jpg_0"] != row["jpg_1"]
+        assert row["best_image_uid"] == (row["image_0_uid"] if row["label_0"] else row["image_1_uid"])
+    assert list((settings.home / "work").iterdir()) == []
     assert admin.get("/api/v1/snapshots/999").status_code == 404
 
 
