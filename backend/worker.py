@@ -66,23 +66,27 @@ def connect_bell(settings: Settings, database: Database) -> None:
 
 
 class BellListener(CeleryWorker):
-    """Celery's worker reduced to hearing the bell; a signal stops claiming before the broker is left."""
-
-    dispatcher: Dispatcher
+    """Celery's worker reduced to hearing the bell."""
 
     def install_platform_tweaks(self, worker: Any) -> None:
-        def stop(*_: Any) -> None:
-            self.dispatcher.ask_to_stop()
-            state.should_stop = 0
+        """Leaves signals to `_hear_signals`, which was there before there was anything to stop."""
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, stop)
+
+def _hear_signals(dispatcher: Dispatcher) -> None:
+    """Lets a signal stop claiming at once, and then the listener."""
+
+    def stop(*_: Any) -> None:
+        dispatcher.ask_to_stop()
+        state.should_stop = 0
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
 
 
 def _listener(app: Celery, queue: str, dispatcher: Dispatcher) -> BellListener:
     # Messages are JSON and carry one number, so that an account of one's own is prudent but not a matter of safety.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    listener = BellListener(
+    return BellListener(
         app=app,
         hostname=dispatcher.workshop.worker.replace("/", "."),
         queues=[queue],
@@ -93,8 +97,6 @@ def _listener(app: Celery, queue: str, dispatcher: Dispatcher) -> BellListener:
         without_mingle=True,
         without_heartbeat=True,
     )
-    listener.dispatcher = dispatcher
-    return listener
 
 
 def run_worker(settings: Settings, queue: str) -> int:
@@ -108,6 +110,7 @@ def run_worker(settings: Settings, queue: str) -> int:
     app = make_celery(settings, on_ring=lambda _job_id: dispatcher.wake())
     attach_bell(database, make_ring(app))
     setup_logging.connect(_keep_logging, weak=False)
+    _hear_signals(dispatcher)
     log.info("worker ready", queue=queue, slots=dispatcher.slots)
     dispatcher.start()
     reaper.start()

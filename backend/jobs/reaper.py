@@ -28,6 +28,7 @@ class Reaper:
         self.workshop = workshop
         self.dispatcher = dispatcher
         self.pause = max(0.5, workshop.settings.job_lease_seconds / 6)
+        self.has_trainer = not trainer_missing()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._turn, name="reaper", daemon=True)
 
@@ -77,7 +78,7 @@ class Reaper:
             "version": package_version("inpaintdpo") or "unknown",
             "slots": dispatcher.slots,
             "busy": min(dispatcher.busy, dispatcher.slots),
-            "has_trainer": not trainer_missing(),
+            "has_trainer": self.has_trainer,
         }
         repository.beat(session, row)
         repository.forget_workers(session, FORGET_WORKERS_SECONDS)

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy.orm import Session
 
 from backend.jobs import repository
@@ -12,6 +13,8 @@ from backend.jobs.errors import LostLease
 from backend.jobs.models import Job, JobState
 from backend.jobs.registry import find_kind, get_kind
 from backend.kit.errors import Conflict, NotFound
+
+log = structlog.get_logger()
 
 # A first retry after five seconds outlasts a restart of a database; five minutes at most, so that nobody forgets it.
 FIRST_RETRY_SECONDS = 5.0
@@ -210,22 +213,33 @@ def reap(session: Session) -> list[Job]:
     workers does not do so for ever; it is cancelled when that was asked for.
     """
     taken = []
-    for job in repository.lapsed(session):
-        if job.cancel_requested:
-            values = _ending(session, JobState.CANCELLED)
-        elif job.attempts >= job.max_attempts:
-            values = _ending(session, JobState.FAILED, error_code="worker_lost", error_message=_lost_words(job))
-        else:
-            values = _waiting_again(session, 0)
-        changed = repository.change_held(session, job.id, job.fence, values)
-        if changed is None:
+    for job_id in [job.id for job in repository.lapsed(session)]:
+        try:
+            with session.begin_nested():
+                changed = _take_back(session, get_job(session, job_id))
+        except Exception:
+            # One job whose end its room cannot bear must not keep all others from being taken back.
+            log.exception("a job with a lapsed lease could not be taken back; tried again next time", job_id=job_id)
             continue
-        if changed.state == JobState.QUEUED:
-            ring_after_commit(session, changed.id, changed.queue)
-        else:
-            _end(session, changed)
-        taken.append(changed)
+        if changed is not None:
+            taken.append(changed)
     return taken
+
+
+def _take_back(session: Session, job: Job) -> Job | None:
+    if job.cancel_requested:
+        values = _ending(session, JobState.CANCELLED)
+    elif job.attempts >= job.max_attempts:
+        values = _ending(session, JobState.FAILED, error_code="worker_lost", error_message=_lost_words(job))
+    else:
+        values = _waiting_again(session, 0)
+    changed = repository.change_held(session, job.id, job.fence, values)
+    if changed is None:
+        return None
+    if changed.state != JobState.QUEUED:
+        return _end(session, changed)
+    ring_after_commit(session, changed.id, changed.queue)
+    return changed
 
 
 def _lost_words(job: Job) -> str:

@@ -44,3 +44,12 @@ def fail(context: JobContext, payload: dict[str, Any]) -> None:
 @job_handler("test.crash", max_attempts=2, on_settled=note_end)
 def crash(context: JobContext, payload: dict[str, Any]) -> None:
     raise ZeroDivisionError("one over nothing")
+
+
+def refuse_end(session: Session, job: Job) -> None:
+    raise ValueError("this room cannot bear an end")
+
+
+@job_handler("test.touchy", on_settled=refuse_end)
+def touchy(context: JobContext, payload: dict[str, Any]) -> None:
+    return None

@@ -147,6 +147,16 @@ def test_the_reaper_gives_up_on_a_job_that_kills_its_workers(
     assert settled == [(job_id, "failed")]
 
 
+def test_a_room_that_cannot_bear_an_end_does_not_stop_the_reaper(database: Database, lapse: Lapse) -> None:
+    first, second = put(database, "test.touchy", max_attempts=1), put(database, max_attempts=1)
+    for job_id in (first, second):
+        taken(database)
+        lapse(job_id)
+    with database.transaction() as session:
+        assert [job.id for job in reap(session)] == [second]
+    assert (look(database, first).state, look(database, second).state) == ("running", "failed")
+
+
 def test_the_reaper_leaves_living_jobs_alone(database: Database) -> None:
     put(database)
     taken(database)
