@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from backend.accounts import sessions
 from backend.accounts.models import Person
@@ -22,6 +22,9 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# What a page may take on a busy machine; no test waits this long for something that comes.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 LogIn = Callable[..., BrowserContext]
 
 
@@ -54,7 +57,7 @@ def logged_in(browser: Browser, live_server: str, database: Database) -> Iterato
 
     def log_in(person: Person, *, width: int = 1440, height: int = 900) -> BrowserContext:
         context = browser.new_context(base_url=live_server, viewport={"width": width, "height": height})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         renew_login(context, live_server, database, person)
         contexts.append(context)
         return context

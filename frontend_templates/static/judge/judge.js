@@ -36,7 +36,7 @@ class Judge {
     this.spent = 0;
     this.history = [];
     this.resting = "loading";
-    this.answered = 0;
+    this.done = 0;
     this.active = performance.now();
     this.outbox = new Outbox(page.person, page.project, refreshToken);
     const hands = {
@@ -66,6 +66,10 @@ class Judge {
         this.queue.fill();
       }
     });
+    // After a mouse click the keys are the page's again, not the button's.
+    addEventListener("click", (event) => {
+      if (event.detail > 0 && event.target.closest?.("main button, footer button[type=button]")) document.activeElement?.blur();
+    });
     for (const type of ["pointerdown", "keydown"]) addEventListener(type, () => { this.active = performance.now(); });
     const lease = Number(page.leaseSeconds) * 1000;
     setInterval(() => {
@@ -87,6 +91,8 @@ class Judge {
     this.parked = null;
     if (!item) {
       this.current = null;
+      this.draft = null;
+      delete page.ready;
       this.stage.clear();
       this.deck.rest(this.#restingState());
       return;
@@ -102,6 +108,8 @@ class Judge {
   async show(item, { draft = null, answer = null, spent = 0 } = {}) {
     this.current = item;
     this.draft = null;
+    this.stage.root.classList.add("stale");
+    delete page.ready;
     const pictures = await item.prepare();
     if (this.current !== item) return;
     this.draft = draft ?? new Draft(item, { reasons: this.#reasonsOf(item), autoSend: page.autoSend === "yes", answer });
@@ -112,9 +120,10 @@ class Judge {
     this.stage.show(item, pictures);
     this.shownAt = performance.now();
     this.spent = spent;
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => { page.ready = item.id; }, SETTLE_MS);
     this.refresh();
-    const number = (this.queue.progress?.done ?? 0) + this.answered + 1;
-    this.deck.say(`Comparison ${number}. ${item.images.length} candidates. ${item.prompt}`);
+    this.deck.say(`Comparison ${this.done + 1}. ${item.images.length} candidates. ${item.prompt}`);
     if (pictures.candidates.some((image) => "broken" in image.dataset)) this.deck.toast(TOASTS.image);
   }
 
@@ -137,13 +146,17 @@ class Judge {
 
   #pace() {
     const { progress } = this.queue;
-    if (progress) this.deck.pace(paceWords(progress, this.answered), progress.done + this.answered, progress.done + progress.left);
+    if (!progress) return;
+    // What the server counted a moment ago never takes back what was judged since.
+    this.done = Math.max(this.done, progress.done);
+    const total = Math.max(this.done, progress.done + progress.left);
+    this.deck.pace(paceWords(progress, this.done, total), this.done, total);
   }
 
   // --- answering ---------------------------------------------------------------------------------------------------
 
   get ready() {
-    return Boolean(this.draft) && !this.resting && performance.now() - this.shownAt > SETTLE_MS;
+    return Boolean(this.draft) && !this.resting && Boolean(page.ready);
   }
 
   press(index) {
@@ -197,7 +210,7 @@ class Judge {
       this.outbox.revise(item.id, body);
     } else {
       this.outbox.submit(item.id, body);
-      if (body.outcome !== "skip") this.answered += 1;
+      if (body.outcome !== "skip") this.done += 1;
     }
     const answer = body.marks || body.outcome !== "choice" ? body : { ...body, marks: this.draft.state.marks.map((mark, index) => ({ mark, reasons: this.draft.state.reasons[index] })) };
     const stored = { comment: "", ...answer };
@@ -273,9 +286,9 @@ class Judge {
   begin({ steal = false } = {}) {
     const start = () => {
       if (this.draft) this.deck.wake();
+      else this.deck.rest("loading");
       this.outbox.kick();
-      if (this.draft) this.queue.fill();
-      else this.queue.fill().then(() => this.next());
+      this.queue.fill();
     };
     if (!navigator.locks) {
       start();
@@ -305,7 +318,6 @@ class Judge {
       this.deck.rest("loggedOut");
       return;
     }
-    if (this.queue.state !== "offline" && !this.outbox.waiting) this.answered = 0;
     this.#pace();
     this.deck.saved(this.outbox, this.queue.state === "offline");
     if (this.resting === "resting" || this.resting === "elsewhere") return;

@@ -1,7 +1,6 @@
 // The candidates side by side: as large as the window lets them be, equal, never cropped; zoomed, moved, flickered and
 // outlined all together.
 
-import { outlineOf } from "./outline.js";
 import { REASONS } from "./words.js";
 import { Zoom } from "./zoom.js";
 
@@ -53,7 +52,7 @@ export class Stage {
     this.item = item;
     this.mask = mask;
     this.path = null;
-    this.root.classList.remove("flickering");
+    this.root.classList.remove("flickering", "stale");
     this.tiles = candidates.map((image, index) => this.#tile(image, candidates[(index + 1) % candidates.length], index));
     this.root.replaceChildren(...this.tiles.map((tile) => tile.figure));
     this.zoom.fit();
@@ -138,9 +137,11 @@ export class Stage {
     return this.outlined;
   }
 
-  #drawOutline() {
-    if (!this.mask || "broken" in this.mask.dataset) return;
-    this.path ??= outlineOf(this.mask);
+  async #drawOutline() {
+    const { mask } = this;
+    const { outlineOf } = await import("./outline.js");
+    if (!this.outlined || !mask || mask !== this.mask || "broken" in mask.dataset) return;
+    this.path ??= outlineOf(mask);
     for (const tile of this.tiles.filter((each) => !each.outline)) {
       const svg = document.createElementNS(SVG, "svg");
       svg.setAttribute("viewBox", `0 0 ${this.path.width} ${this.path.height}`);

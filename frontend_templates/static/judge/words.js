@@ -56,9 +56,7 @@ export function savedWords({ waiting, state }) {
   return ["✓", "saved"];
 }
 
-export function paceWords(progress, extra) {
-  const done = progress.done + extra;
-  const left = Math.max(0, progress.left - extra);
-  const total = `${done} / ${done + left}${progress.left_is_bound ? "+" : ""}`;
-  return progress.seconds_each ? `${total} · ${progress.seconds_each.toFixed(1)} s each` : total;
+export function paceWords(progress, done, total) {
+  const words = `${done} / ${total}${progress.left_is_bound ? "+" : ""}`;
+  return progress.seconds_each ? `${words} · ${progress.seconds_each.toFixed(1)} s each` : words;
 }
