@@ -62,7 +62,9 @@ async def follow_job(
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: `job` with the job whenever it has changed; the stream ends with the job, after `end`."""
     shown: JobOut | None = None
-    while True:
+    state = request.app.state
+    # A stopping server ends its streams; the client comes back to the next one.
+    while not getattr(state, "stopping", False):
         if job != shown:
             shown = job
             yield ServerSentEvent(data=job.model_dump(mode="json"), event="job", id=f"{job.id}")
@@ -70,4 +72,4 @@ async def follow_job(
             yield ServerSentEvent(data={"state": job.state}, event="end")
             return
         await asyncio.sleep(STREAM_SECONDS)
-        job = await run_in_threadpool(_read, request.app.state.database, job_id)
+        job = await run_in_threadpool(_read, state.database, job_id)

@@ -63,7 +63,8 @@ def configure_logging(process: str, log_format: str = "console", *, level: int =
 def _render_line(_logger: Any, _method: str, event: dict[str, Any]) -> str:
     """`12:00:00 worker-cpu  job ended  job_id=1 …`; only what is not INFO names its level."""
     time, process, level = event.pop("timestamp"), event.pop("process"), event.pop("level")
-    message, exception = str(event.pop("event")), event.pop("exc_info", None)
+    # Some libraries break their messages over lines; here a line is an entry.
+    message, exception = " ".join(str(event.pop("event")).split()), event.pop("exc_info", None)
     if isinstance(exception, BaseException):
         exception = (type(exception), exception, exception.__traceback__)
     elif exception is True:
