@@ -48,7 +48,7 @@ class Start:
 def train_run(context: JobContext, payload: dict[str, Any]) -> dict[str, Any] | None:
     """Trains one run from its last checkpoint on; safe to be started again after any death."""
     run_id = int(payload["run_id"])
-    start = _begin(context, run_id)
+    start = begin_attempt(context, run_id)
     if start is None:
         return _earlier_result(context, run_id)
     place = workplace(context.settings.home, run_id)
@@ -79,7 +79,7 @@ def train_run(context: JobContext, payload: dict[str, Any]) -> dict[str, Any] | 
     return answer
 
 
-def _begin(context: JobContext, run_id: int) -> Start | None:
+def begin_attempt(context: JobContext, run_id: int) -> Start | None:
     """Opens an attempt under this job's fence; None where the run has ended or belongs to another job."""
     with context.transaction() as session:
         run = repository.run_for_update(session, run_id)

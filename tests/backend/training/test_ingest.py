@@ -18,7 +18,7 @@ from backend.training import repository, views
 from backend.training.ingest import Ingest
 from backend.training.models import Attempt, Run
 from backend.training.places import workplace
-from backend.training.tasks import _begin
+from backend.training.tasks import begin_attempt
 from tests.backend.jobs.conftest import Lapse, lapse  # noqa: F401  # a fixture
 from tests.backend.training.conftest import World
 from trainer.contract.checkpoint import RunFolder
@@ -52,7 +52,7 @@ def open_ingest(settings: Settings, database: Database, blobs: LocalBlobs, run_i
             held = claim(session, queues=("gpu",), worker="tests", lease_seconds=30, ignore_backoff=True)
         assert held is not None
         context = JobContext(settings=settings, database=database, blobs=blobs, claim=held, worker="tests")
-        start = _begin(context, run_id)
+        start = begin_attempt(context, run_id)
         assert start is not None
         place = workplace(settings.home, run_id)
         place.out.root.mkdir(parents=True, exist_ok=True)
