@@ -113,13 +113,17 @@ def interval(draws: Floats, level: float = 0.95, clusters: int | None = None) ->
     return low, high
 
 
-def rank_ranges(draws: Floats, level: float = 0.95) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Best and worst rank [n] each player can hold: only players surely above or below (of the draws [B, n]) count."""
+def rank_ranges(
+    draws: Floats, level: float = 0.95, clusters: int | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Best and worst rank [n] each player can hold: only players surely above or below (of the draws [B, n]) count.
+
+    Who is surely above is read off the interval of the difference of the two, as `interval` gives it.
+    """
     size = draws.shape[1]
     best, worst = np.ones(size, dtype=np.int64), np.full(size, size, dtype=np.int64)
-    tail = (1 - level) / 2
     for player in range(size):
-        low, high = np.quantile(draws - draws[:, [player]], [tail, 1 - tail], axis=0)
+        low, high = interval(draws - draws[:, [player]], level, clusters)
         best[player] += int((low > 0).sum())
         worst[player] -= int((high < 0).sum())
     return best, worst

@@ -49,14 +49,13 @@ def estimate(
     draws = intervals.bootstrap(counts, rounds=rounds, start=best)
     low, high = intervals.interval(bradley_terry.elo(draws, base))
     low_clustered = high_clustered = None
-    rank_draws = draws
+    rank_draws, people = draws, None
     if len({row[0] for row in by_person}) >= LEAST_CLUSTERS:
         clusters = intervals.cluster(counts, by_person)
+        people = clusters.people
         rank_draws = intervals.bootstrap(counts, rounds=rounds, start=best, clusters=clusters)
-        low_clustered, high_clustered = intervals.interval(
-            bradley_terry.elo(rank_draws, base), clusters=clusters.people
-        )
-    rank_best, rank_worst = intervals.rank_ranges(rank_draws)
+        low_clustered, high_clustered = intervals.interval(bradley_terry.elo(rank_draws, base), clusters=people)
+    rank_best, rank_worst = intervals.rank_ranges(rank_draws, clusters=people)
     return Estimate(
         bradley_terry.elo(best.strengths, base),
         low,
