@@ -1,12 +1,23 @@
 """Which candidates meet in a comparison. Pure functions: candidates in, groups of candidate ids out."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from backend.judging.models import ComparisonKind
 
 Made = Sequence[tuple[int, int]]
-"""(seed, candidate id) of one generator for one condition, by seed."""
+"""(draw or seed, candidate id) of one generator for one condition, in order."""
+
+
+def seed_of(condition: str, draw: int) -> int:
+    """The seed of a condition's draw number `draw`: 31 bits from the condition's name and the number.
+
+    The sampler's noise depends on the seed alone. Were it the same for all conditions, a draw that happens to ask for
+    a view from above would do so everywhere, and a comparison of two models would hang on a handful of noises.
+    """
+    digest = hashlib.sha256(f"{condition}\x1f{draw}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def groups_of(kind: ComparisonKind, k: int, by_generator: Sequence[Made], *, same_seed: bool) -> list[list[int]]:

@@ -33,6 +33,7 @@ class MakeRequest(BaseModel):
     condition_limit: int | None = Field(None, ge=1)
     """Only the first conditions, in the order in which they were imported."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS)]
+    """Numbers of the draws; from them each condition derives seeds of its own, the same for all generators."""
     comparisons: ComparisonPlan | None = None
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from backend.accounts.service import audit
 from backend.catalogue import repository as catalogue
 from backend.catalogue.models import Condition, Generator, Project
 from backend.generation import repository
-from backend.generation.groups import groups_of
+from backend.generation.groups import groups_of, seed_of
 from backend.generation.schemas import MakePayload, MakeRequest
 from backend.jobs.models import Job
 from backend.jobs.service import enqueue
@@ -55,7 +55,7 @@ def put_to_judgment(
     if plan is None:
         return 0
     ids = [condition.id for condition in conditions]
-    made = [_judgeable(session, generator, ids, set(wanted.seeds)) for generator in generators]
+    made = [_judgeable(session, generator, conditions, wanted.seeds) for generator in generators]
     same_seed = all(generator.base is not None for generator in generators)
     groups = [
         group
@@ -68,10 +68,15 @@ def put_to_judgment(
 
 
 def _judgeable(
-    session: Session, generator: Generator, condition_ids: list[int], seeds: set[int]
+    session: Session, generator: Generator, conditions: list[Condition], draws: list[int]
 ) -> dict[int, list[tuple[int, int]]]:
-    """A generator's candidates with the wanted seeds; of imported images all, since their seeds are their own."""
-    found = repository.candidates_by_condition(session, generator.id, condition_ids)
+    """For each condition (draw, candidate) of the wanted draws; of imported images (seed, candidate) of all."""
+    found = repository.candidates_by_condition(session, generator.id, [condition.id for condition in conditions])
     if generator.base is None:
         return found
-    return {key: [(seed, candidate) for seed, candidate in made if seed in seeds] for key, made in found.items()}
+    judgeable = {}
+    for condition in conditions:
+        by_seed = dict(found.get(condition.id, []))
+        seeds = {draw: seed_of(condition.external_id, draw) for draw in sorted(draws)}
+        judgeable[condition.id] = [(draw, by_seed[seed]) for draw, seed in seeds.items() if seed in by_seed]
+    return judgeable

@@ -8,7 +8,11 @@ from typing import Any
 
 from backend.catalogue import repository as catalogue
 from backend.catalogue.models import Condition, Generator, Project
-from backend.generation import demo_tasks  # noqa: F401  # registers the demo's own handler
+from backend.generation import (
+    demo_tasks,  # noqa: F401  # registers the demo's own handler
+    repository,
+)
+from backend.generation.groups import seed_of
 from backend.generation.sampling import Harvest, item_key, write_request
 from backend.generation.schemas import MakePayload
 from backend.generation.service import COMPARE_KIND, JOB_KIND, put_to_judgment, resolve_generators
@@ -70,13 +74,16 @@ def _read_work(context: JobContext, wanted: MakePayload) -> Work:
 
 
 def _missing(
-    session: Any, generator: Generator, conditions: list[Condition], seeds: list[int]
+    session: Any, generator: Generator, conditions: list[Condition], draws: list[int]
 ) -> list[tuple[Condition, int]]:
     """Condition by condition, so that the first ones can be looked at whole while the others are still made."""
     if generator.base is None:
         return []
-    known = catalogue.candidate_keys(session, generator.id, [condition.id for condition in conditions], seeds)
-    return [(condition, seed) for condition in conditions for seed in seeds if (condition.id, seed) not in known]
+    ids = [condition.id for condition in conditions]
+    made = repository.candidates_by_condition(session, generator.id, ids)
+    known = {(condition_id, seed) for condition_id, rows in made.items() for seed, _ in rows}
+    wanted = [(condition, seed_of(condition.external_id, draw)) for condition in conditions for draw in draws]
+    return [(condition, seed) for condition, seed in wanted if (condition.id, seed) not in known]
 
 
 def _folder(context: JobContext) -> Path:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from backend.catalogue.blobs import BlobFact, remember_blobs
 from backend.catalogue.models import Candidate, Condition, Generator, Verdict
+from backend.generation.groups import seed_of
 from backend.jobs.models import Job
 from backend.jobs.runner import run_pending
 from backend.judging.models import Comparison, ComparisonCandidate
@@ -68,6 +69,7 @@ def test_images_are_made_once_and_put_to_judgment(
         entries = session.scalars(select(ComparisonCandidate)).all()
         assert len(entries) == 6
     assert len({candidate.image_digest for candidate in made}) == 6
+    assert len({candidate.seed for candidate in made}) == 6, "each condition has noise of its own"
 
     again = as_lead.post(GENERATIONS, json=wanted | {"seeds": [1, 0]})
     assert again.status_code == 202
@@ -95,7 +97,11 @@ def test_an_adapter_changes_the_images_and_meets_its_parent(
     job = run_job(settings, database, blobs)
     assert (job.state, job.result) == ("succeeded", {"candidates": 4, "comparisons": 2}), job.error_message
     by_key = {(row.generator_id, row.seed): row.image_digest for row in candidates(database)}
-    assert by_key[child_id, 5] != by_key[parent_id, 5]
+    with database.reading() as session:
+        [held_out] = session.scalars(select(Condition).where(Condition.split == "validation"))
+    seeds = [seed_of(held_out.external_id, draw) for draw in (5, 6)]
+    assert set(by_key) == {(generator, seed) for generator in (child_id, parent_id) for seed in seeds}
+    assert by_key[child_id, seeds[0]] != by_key[parent_id, seeds[0]]
     with database.reading() as session:
         for comparison in session.scalars(select(Comparison)):
             ids = session.scalars(
