@@ -17,7 +17,7 @@ STATIC = TEMPLATES / "static"
 
 
 @cache
-def _static_version(path: str, modified: float) -> str:
+def _static_version(path: str, _modified: float) -> str:
     return hashlib.sha256((STATIC / path).read_bytes()).hexdigest()[:10]
 
 
