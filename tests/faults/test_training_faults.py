@@ -27,11 +27,11 @@ from tests.faults.conftest import Ground, WorkerProcess, eventually
 from tests.trainer.conftest import pipeline_folder  # noqa: F401  # a fixture
 from trainer.contract.events import read_events
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 STEPS = 24
 CHECKPOINT_EVERY = 3
 # From a start to its first step a trainer loads its libraries, which takes a busy machine its time.
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 SETTINGS = {
     "training.steps": STEPS,
     "training.pairs_per_step": 2,

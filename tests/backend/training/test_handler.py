@@ -53,7 +53,7 @@ def train(settings: Settings, database: Database, blobs: LocalBlobs) -> Train:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_run_becomes_a_generator_that_is_tuned_further(lead: TestClient, tiny: World, database, blobs, train) -> None:
     run = lead.post("/api/v1/runs", json=tiny.body(overrides=SMALL)).json()
     job = train(run["job_id"])
@@ -113,7 +113,7 @@ def _lora_keys(data: bytes) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_what_the_trainer_refuses_is_said_in_words(lead: TestClient, tiny: World, database, train, tmp_path) -> None:
     with database.transaction() as session:
         session.get_one(Generator, tiny.generator_id).base = str(tmp_path / "nothing-here")
