@@ -157,8 +157,10 @@ def check_exposure(settings: Settings) -> Check:
     if settings.host not in {"127.0.0.1", "localhost", "::1"} and not settings.secure_cookies:
         words = f"The service listens on {settings.host} without TLS: passwords and cookies cross the network in clear."
         return note(name, words, "Put a TLS proxy in front and set INPAINTDPO_PUBLIC_URL to its https address.")
-    port = settings.port or "a free port, chosen at each start"
-    return good(name, settings.public_url or f"http://{settings.host}:{port}")
+    if settings.public_url:
+        return good(name, f"People reach it at {settings.public_url}.")
+    port = f"port {settings.port}" if settings.port else "a free port, chosen at each start"
+    return good(name, f"It listens on {settings.host}, {port}.")
 
 
 def seen_workers(database: Database, settings: Settings) -> list[Worker]:
@@ -180,7 +182,8 @@ def check_workers(settings: Settings) -> Check:
         database.dispose()
     idle = [queue for queue in QUEUES if queue not in served]
     if idle:
-        words = f"Nobody serves the queue{'s' if len(idle) > 1 else ''} {' and '.join(idle)}: its jobs wait."
+        queues = f"queues {' and '.join(idle)}: their" if len(idle) > 1 else f"queue {idle[0]}: its"
+        words = f"Nobody serves the {queues} jobs wait."
         starts = " and ".join(f"`inpaintdpo worker --queue {queue}`" for queue in idle)
         return note("workers", words, f"Start the service with `inpaintdpo up`, or {starts}.")
     return good("workers", f"Workers serve the queues {' and '.join(QUEUES)}.")
