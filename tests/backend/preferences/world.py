@@ -117,7 +117,9 @@ class World:
         )
         self.add(comparison)
         for position, identifier in enumerate(ids):
-            self.session.add(ComparisonCandidate(comparison_id=comparison.id, position=position, candidate_id=identifier))
+            self.session.add(
+                ComparisonCandidate(comparison_id=comparison.id, position=position, candidate_id=identifier)
+            )
         return comparison
 
     def judge(
