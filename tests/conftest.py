@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, make_url, text
@@ -18,6 +19,9 @@ from backend.kit.database import Database
 from backend.kit.migrations import migrate
 from backend.settings import Settings
 from tests import services
+
+# The default rendering of tracebacks, with all locals, takes minutes where an application is among them.
+structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
 
 NEEDS = ("postgres", "redis", "browser")
 _running = ExitStack()

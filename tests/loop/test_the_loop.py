@@ -115,10 +115,10 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
 
 
 @pytest.fixture
-def page(chromium_path: str) -> Iterator[Page]:
+def page(chromium_path: str, service: Service) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=BROWSER_ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page = browser.new_page(base_url=service.url, viewport={"width": 1440, "height": 900})
         page.set_default_timeout(60_000)
         yield page
         browser.close()
@@ -127,15 +127,15 @@ def page(chromium_path: str) -> Iterator[Page]:
 def log_in(page: Page, service: Service) -> None:
     page.goto(service.login_link())
     page.get_by_role("button", name="Log in").click()
-    page.goto(f"{service.url}/projects/demo")
+    page.goto("/projects/demo")
     expect(page.get_by_role("heading", level=1)).to_have_text("SpatialWorld street & shore")
 
 
-def judge_by_keys(page: Page, service: Service) -> None:
+def judge_by_keys(page: Page) -> None:
     """Marks the first candidates as lose (scale) and win, as soon as there are some."""
 
     def work_is_there() -> bool:
-        page.goto(f"{service.url}/projects/demo/judge")
+        page.goto("/projects/demo/judge")
         page.locator("#stage img, #rest:not([hidden])").first.wait_for()
         return page.locator("#stage img").count() > 0
 
@@ -156,15 +156,15 @@ def judgments(page: Page) -> list[dict[str, Any]]:
     return fetch(page, "/api/v1/projects/demo/judgments?limit=200")["items"]
 
 
-def simulate(page: Page, service: Service) -> None:
-    page.goto(f"{service.url}/projects/demo")
+def simulate(page: Page) -> None:
+    page.goto("/projects/demo")
     page.get_by_label("Error rate, %").fill("5")
     page.get_by_role("button", name="Let simulated annotators judge").click()
     wait_for_jobs(page)
 
 
-def freeze(page: Page, service: Service) -> int:
-    page.goto(f"{service.url}/projects/demo/datasets?simulated=yes")
+def freeze(page: Page) -> int:
+    page.goto("/projects/demo/datasets?simulated=yes")
     page.get_by_role("button", name=re.compile(r"Freeze [\d,]+ pairs")).click()
     wait_for_jobs(page)
     snapshot = fetch(page, "/api/v1/projects/demo/snapshots")["items"][0]
@@ -172,8 +172,8 @@ def freeze(page: Page, service: Service) -> int:
     return snapshot["id"]
 
 
-def train(page: Page, service: Service, snapshot: int) -> dict[str, Any]:
-    page.goto(f"{service.url}/projects/demo/runs/new?snapshot={snapshot}&recipe=spatialworld_demo")
+def train(page: Page, snapshot: int) -> dict[str, Any]:
+    page.goto(f"/projects/demo/runs/new?snapshot={snapshot}&recipe=spatialworld_demo")
     page.locator("[name='overrides.training.steps']").fill(str(STEPS))
     page.get_by_role("button", name="Start the run").click()
     page.wait_for_url(re.compile(r"/runs/\d+$"))
@@ -192,19 +192,19 @@ def test_a_turn_of_the_loop(service: Service, page: Page) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     log_in(page, service)
-    judge_by_keys(page, service)
+    judge_by_keys(page)
     wait_for(lambda: len(judgments(page)) == JUDGED_BY_HAND, "the judgments made by hand")
-    page.goto(f"{service.url}/projects/demo")
+    page.goto("/projects/demo")
     wait_for_jobs(page)
-    simulate(page, service)
-    run = train(page, service, freeze(page, service))
-    simulate(page, service)
+    simulate(page)
+    run = train(page, freeze(page))
+    simulate(page)
 
     ratings = {row["generator_id"]: row for row in fetch(page, "/api/v1/projects/demo/ratings")["ratings"]}
     tuned, parent = ratings[run["generator_id"]], ratings[run["parent_generator_id"]]
     assert tuned["rating"] > parent["rating"]
     assert tuned["rational"]["value"] > parent["rational"]["value"]
-    page.goto(f"{service.url}/projects/demo/leaderboard")
+    page.goto("/projects/demo/leaderboard")
     expect(page.get_by_role("row").nth(1)).to_contain_text(tuned["name"])
     assert not errors
     assert "Traceback" not in service.output()
