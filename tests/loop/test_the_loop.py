@@ -132,24 +132,21 @@ def log_in(page: Page, service: Service) -> None:
 
 
 def judge_by_keys(page: Page) -> None:
-    """Marks the first candidates as lose (scale) and win, as soon as there are some."""
+    """Marks the first candidates as win and lose (scale), as soon as there are some."""
 
     def work_is_there() -> bool:
         page.goto("/projects/demo/judge")
-        page.locator("#stage img, #rest:not([hidden])").first.wait_for()
-        return page.locator("#stage img").count() > 0
+        page.locator("body[data-ready], #rest:not([hidden])").first.wait_for()
+        return page.locator("body[data-ready]").count() > 0
 
     wait_for(work_is_there, "the first candidates")
     for _ in range(JUDGED_BY_HAND):
-        before = page.locator("#stage").inner_html()
-        if page.locator("#stage img").count() > 2:
-            for key in "1223344":
-                page.keyboard.press(key)
-        else:
-            page.keyboard.press("ArrowLeft")
-        page.keyboard.press("s")
-        page.keyboard.press("Enter")
-        page.wait_for_function("before => document.querySelector('#stage').innerHTML !== before", arg=before)
+        page.wait_for_selector("body[data-ready]")
+        shown = page.locator("body").get_attribute("data-ready")
+        several = page.locator("#stage figure").count() > 2
+        for key in ["1", "2", "2", "s", "Enter"] if several else ["ArrowLeft", "ArrowLeft"]:
+            page.keyboard.press(key)
+        page.wait_for_function("shown => document.body.dataset.ready !== shown", arg=shown)
 
 
 def judgments(page: Page) -> list[dict[str, Any]]:
