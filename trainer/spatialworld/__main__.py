@@ -55,8 +55,11 @@ def _run(arguments: argparse.Namespace) -> None:
     elif arguments.command == "pretrain":
         from trainer.spatialworld.recipe import pretrain_all
 
-        print(pretrain_all(arguments.out, arguments.steps, arguments.vae_steps, arguments.seed, arguments.scenes,
-                           arguments.resume))
+        print(
+            pretrain_all(
+                arguments.out, arguments.steps, arguments.vae_steps, arguments.seed, arguments.scenes, arguments.resume
+            )
+        )
     elif arguments.command == "measure":
         from trainer.spatialworld.measure import load, measure
 

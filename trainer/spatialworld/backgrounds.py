@@ -39,8 +39,12 @@ GROUND: dict[str, tuple[Colour, Colour]] = {
     "floor": ((228, 178, 132), (186, 112, 78)),
 }
 """Main colour and mark (lane lines, mown stripes, ripples, second tile) by day."""
-HAZE: dict[str, Colour] = {"day": (150, 176, 206), "dusk": (156, 92, 116), "night": (40, 46, 88),
-                           "overcast": (150, 158, 168)}
+HAZE: dict[str, Colour] = {
+    "day": (150, 176, 206),
+    "dusk": (156, 92, 116),
+    "night": (40, 46, 88),
+    "overcast": (150, 158, 168),
+}
 """Colour of far hills."""
 
 
@@ -143,28 +147,32 @@ def _heavens(draw: ImageDraw.ImageDraw, light: str, horizon: float, rng: np.rand
     if light == "night":
         for _ in range(7):
             x, y = rng.uniform(2, 62), rng.uniform(2, max(horizon * 0.7, 3))
-            draw.ellipse([(x - 0.5) * SUPER, (y - 0.5) * SUPER, (x + 0.5) * SUPER, (y + 0.5) * SUPER],
-                         fill=(226, 228, 246))
+            draw.ellipse(
+                [(x - 0.5) * SUPER, (y - 0.5) * SUPER, (x + 0.5) * SUPER, (y + 0.5) * SUPER], fill=(226, 228, 246)
+            )
         x, y, r = rng.uniform(8, 56), rng.uniform(5, max(horizon * 0.45, 6)), 3.2
         draw.ellipse([(x - r) * SUPER, (y - r) * SUPER, (x + r) * SUPER, (y + r) * SUPER], fill=(246, 240, 208))
     elif light == "dusk":
         x, r = rng.uniform(10, 54), 5.5
-        draw.ellipse([(x - r) * SUPER, (horizon - 2 - r) * SUPER, (x + r) * SUPER, (horizon - 2 + r) * SUPER],
-                     fill=(255, 240, 190))
+        draw.ellipse(
+            [(x - r) * SUPER, (horizon - 2 - r) * SUPER, (x + r) * SUPER, (horizon - 2 + r) * SUPER],
+            fill=(255, 240, 190),
+        )
     elif light == "day":
         for _ in range(2):
             x, y, w = rng.uniform(4, 60), rng.uniform(4, max(horizon * 0.55, 5)), rng.uniform(5, 8)
             for dx, dy, r in ((-0.5, 0.0, 0.22), (0.0, -0.14, 0.32), (0.5, 0.0, 0.22), (0.0, 0.06, 0.22)):
                 cx, cy, wide, high = x + dx * w, y + dy * w, r * w * 1.5, r * w
-                draw.ellipse([(cx - wide) * SUPER, (cy - high) * SUPER, (cx + wide) * SUPER, (cy + high) * SUPER],
-                             fill=(250, 252, 255))
+                draw.ellipse(
+                    [(cx - wide) * SUPER, (cy - high) * SUPER, (cx + wide) * SUPER, (cy + high) * SUPER],
+                    fill=(250, 252, 255),
+                )
 
 
 def _hills(draw: ImageDraw.ImageDraw, light: str, horizon: float, rng: np.random.Generator) -> None:
     for x in (rng.uniform(-4, 24), rng.uniform(40, 68)):
         w, h = rng.uniform(18, 28), rng.uniform(2.5, 4.5)
-        draw.ellipse([(x - w) * SUPER, (horizon - h) * SUPER, (x + w) * SUPER, (horizon + h) * SUPER],
-                     fill=HAZE[light])
+        draw.ellipse([(x - w) * SUPER, (horizon - h) * SUPER, (x + w) * SUPER, (horizon + h) * SUPER], fill=HAZE[light])
 
 
 Cue = Callable[[ImageDraw.ImageDraw, str, float, float, float], None]
@@ -183,15 +191,23 @@ def _tree(draw: ImageDraw.ImageDraw, light: str, x: float, base: float, metre: f
     _rect(draw, x - 0.25 * metre, base - 2.6 * metre, x + 0.25 * metre, base, _shape(light, (104, 74, 52)))
     for dx, y, r, tone in ((0.0, 4.4, 2.2, (44, 108, 66)), (-0.4, 4.9, 1.5, (62, 132, 76))):
         cx, cy = x + dx * metre, base - y * metre
-        draw.ellipse([(cx - r * metre) * SUPER, (cy - r * metre) * SUPER, (cx + r * metre) * SUPER,
-                      (cy + r * metre) * SUPER], fill=_shape(light, tone))
+        draw.ellipse(
+            [(cx - r * metre) * SUPER, (cy - r * metre) * SUPER, (cx + r * metre) * SUPER, (cy + r * metre) * SUPER],
+            fill=_shape(light, tone),
+        )
 
 
 def _house(draw: ImageDraw.ImageDraw, light: str, x: float, base: float, metre: float) -> None:
     wall, roof = _shape(light, (238, 222, 196)), _shape(light, (168, 78, 66))
     _rect(draw, x - 3.2 * metre, base - 4.0 * metre, x + 3.2 * metre, base, wall)
-    draw.polygon([((x - 3.8 * metre) * SUPER, (base - 3.9 * metre) * SUPER), (x * SUPER, (base - 6.6 * metre) * SUPER),
-                  ((x + 3.8 * metre) * SUPER, (base - 3.9 * metre) * SUPER)], fill=roof)
+    draw.polygon(
+        [
+            ((x - 3.8 * metre) * SUPER, (base - 3.9 * metre) * SUPER),
+            (x * SUPER, (base - 6.6 * metre) * SUPER),
+            ((x + 3.8 * metre) * SUPER, (base - 3.9 * metre) * SUPER),
+        ],
+        fill=roof,
+    )
     lit = (255, 222, 130) if light in ("night", "dusk") else _shape(light, (92, 116, 140))
     for dx in (-1.7, 1.7):
         _rect(draw, x + (dx - 0.65) * metre, base - 2.9 * metre, x + (dx + 0.65) * metre, base - 1.6 * metre, lit)
@@ -203,8 +219,10 @@ def _lamp(draw: ImageDraw.ImageDraw, light: str, x: float, base: float, metre: f
     _rect(draw, x - half, base - 5.0 * metre, x + half, base, post)
     r = max(0.5 * metre, 0.55)
     glow = (255, 232, 150) if light in ("night", "dusk") else (244, 240, 222)
-    draw.ellipse([(x - r) * SUPER, (base - 5.3 * metre - r) * SUPER, (x + r) * SUPER, (base - 5.3 * metre + r) * SUPER],
-                 fill=glow)
+    draw.ellipse(
+        [(x - r) * SUPER, (base - 5.3 * metre - r) * SUPER, (x + r) * SUPER, (base - 5.3 * metre + r) * SUPER],
+        fill=glow,
+    )
 
 
 def _beacon(draw: ImageDraw.ImageDraw, light: str, x: float, base: float, metre: float) -> None:

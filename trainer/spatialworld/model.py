@@ -128,9 +128,7 @@ def _clip_tokenizer() -> Any:
 
     alphabet = list(bytes_to_unicode().values())
     tokens = alphabet + [letter + "</w>" for letter in alphabet] + ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(
-        vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=CLIP_LENGTH
-    )
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=CLIP_LENGTH)
 
 
 def _word_tokenizer() -> Any:
@@ -156,16 +154,32 @@ def _text_encoders(config: ModelConfig, seed: int, clip_words: int, eos: int, t5
         torch.manual_seed(seed)
         clip = CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=clip_words, hidden_size=config.pooled_dim, intermediate_size=config.pooled_dim * 2,
-                num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=CLIP_LENGTH,
-                projection_dim=config.pooled_dim, bos_token_id=eos - 1, eos_token_id=eos, pad_token_id=eos,
+                vocab_size=clip_words,
+                hidden_size=config.pooled_dim,
+                intermediate_size=config.pooled_dim * 2,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=CLIP_LENGTH,
+                projection_dim=config.pooled_dim,
+                bos_token_id=eos - 1,
+                eos_token_id=eos,
+                pad_token_id=eos,
             )
         )
         words = T5EncoderModel(
             T5Config(
-                vocab_size=t5_words, d_model=config.text_dim, d_kv=16, d_ff=config.text_dim * 2, num_layers=1,
-                num_heads=4, dropout_rate=0.0, feed_forward_proj="gated-gelu", is_encoder_decoder=False,
-                use_cache=False, pad_token_id=0, eos_token_id=1,
+                vocab_size=t5_words,
+                d_model=config.text_dim,
+                d_kv=16,
+                d_ff=config.text_dim * 2,
+                num_layers=1,
+                num_heads=4,
+                dropout_rate=0.0,
+                feed_forward_proj="gated-gelu",
+                is_encoder_decoder=False,
+                use_cache=False,
+                pad_token_id=0,
+                eos_token_id=1,
             )
         )
     return clip.eval().requires_grad_(False), words.eval().requires_grad_(False)

@@ -98,8 +98,14 @@ def _sheep(pen: Pen, _look: str, c: Colour) -> None:
     leg = (70, 60, 58)
     for x in (-0.30, -0.16, 0.16, 0.30):
         pen.line([(x, 0.34), (x, 0.035)], 0.07, leg)
-    for x, y, r in ((-0.36, 0.60, 0.22), (-0.14, 0.74, 0.25), (0.12, 0.74, 0.25), (0.30, 0.60, 0.22),
-                    (-0.18, 0.46, 0.22), (0.12, 0.46, 0.22)):
+    for x, y, r in (
+        (-0.36, 0.60, 0.22),
+        (-0.14, 0.74, 0.25),
+        (0.12, 0.74, 0.25),
+        (0.30, 0.60, 0.22),
+        (-0.18, 0.46, 0.22),
+        (0.12, 0.46, 0.22),
+    ):
         pen.disc(x, y, r, c)
     pen.ellipse(-0.02, 0.40, 0.38, 0.14, darker(c, 0.14))
     face = (70, 60, 58) if c[0] > 120 else (206, 192, 176)
@@ -243,11 +249,23 @@ def _swan_top(pen: Pen, _look: str, c: Colour) -> None:
 Portrait = Callable[[Pen, str, Colour], None]
 
 LEVEL: dict[str, Portrait] = {
-    "car": _car, "bus": _bus, "person": _person, "dog": _dog, "sheep": _sheep, "cow": _cow, "chair": _chair,
-    "sailboat": _sailboat, "motorboat": _motorboat, "swan": _swan,
+    "car": _car,
+    "bus": _bus,
+    "person": _person,
+    "dog": _dog,
+    "sheep": _sheep,
+    "cow": _cow,
+    "chair": _chair,
+    "sailboat": _sailboat,
+    "motorboat": _motorboat,
+    "swan": _swan,
 }
 TOP: dict[str, Portrait] = {
-    "car": _car_top, "bus": _bus_top, "sheep": _sheep_top, "chair": _chair_top, "motorboat": _motorboat_top,
+    "car": _car_top,
+    "bus": _bus_top,
+    "sheep": _sheep_top,
+    "chair": _chair_top,
+    "motorboat": _motorboat_top,
     "swan": _swan_top,
 }
 

@@ -1,7 +1,8 @@
 """Pre-train SpatialWorld's transformer: rectified flow on scenes of which a known share breaks a rule.
 
-Everything that does not change is made once and kept (scenes, latents, text embeddings). The order of the data, the
-noise and the timesteps are functions of (seed, step), so a resumed run goes on as if it had never stopped.
+Scenes and text embeddings are made once and kept. The order of the data, the noise and the timesteps are functions of
+(seed, step), so a resumed run goes on as if it had never stopped, up to the rounding of bfloat16 products, whose last
+digits differ from run to run on CPUs.
 """
 
 from __future__ import annotations
@@ -218,15 +219,25 @@ def pretrain(
             running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
             now = time.monotonic()
             if (step + 1) % 50 == 0:
-                row = {"step": step + 1, "loss": round(running, 5), "rate": round(rate_factor(config, step), 5),
-                       "seconds": round(seconds + now - started, 1)}
+                row = {
+                    "step": step + 1,
+                    "loss": round(running, 5),
+                    "rate": round(rate_factor(config, step), 5),
+                    "seconds": round(seconds + now - started, 1),
+                }
                 log.write(json.dumps(row) + "\n")
                 log.flush()
             if now - saved > every or step + 1 == config.steps:
-                _save(state_path, {"model": model.state_dict(), "ema": ema.state_dict(),
-                                   "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                                   "step": step + 1,
-                                   "seconds": seconds + now - started})
+                _save(
+                    state_path,
+                    {
+                        "model": model.state_dict(),
+                        "ema": ema.state_dict(),
+                        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                        "step": step + 1,
+                        "seconds": seconds + now - started,
+                    },
+                )
                 publish(pipeline, ema, out)
                 saved = time.monotonic()
     return out / "pipeline"

@@ -104,8 +104,16 @@ def make_condition(subject: Subject, rng: np.random.Generator, identifier: str) 
         box = (left, top, left + height * aspect, top + height)
     surface = str(rng.choice(kind.habitat)) if rng.random() < 0.75 else None
     light = str(rng.choice(LIGHTS)) if rng.random() < 0.75 else None
-    spec = Spec(kind.name, subject.viewpoint, real, kind.habitat, (round(foot[0], 3), round(foot[1], 3)),
-                tuple(round(v, 3) for v in box), surface, light)  # type: ignore[arg-type]  # four numbers
+    spec = Spec(
+        kind.name,
+        subject.viewpoint,
+        real,
+        kind.habitat,
+        (round(foot[0], 3), round(foot[1], 3)),
+        tuple(round(v, 3) for v in box),
+        surface,
+        light,
+    )  # type: ignore[arg-type]  # four numbers
     return Condition(identifier, subject, spec, write_prompt(subject.name, surface, light, rng), rgba)
 
 
@@ -162,8 +170,16 @@ def make_scene(condition: Condition, plan: Plan, rng: np.random.Generator) -> Sc
     spec = condition.spec
     horizon, surface = _layout(spec, plan, rng)
     light = spec.light or str(rng.choice(LIGHTS))
-    background = Background(surface, light, horizon, float(rng.uniform(22, 42)), float(rng.random()),
-                            int(rng.integers(2, 5)), _shadow(spec, horizon), int(rng.integers(2**31)))
+    background = Background(
+        surface,
+        light,
+        horizon,
+        float(rng.uniform(22, 42)),
+        float(rng.random()),
+        int(rng.integers(2, 5)),
+        _shadow(spec, horizon),
+        int(rng.integers(2**31)),
+    )
     alpha = condition.rgba[..., 3:]
     image = draw_background(background) * (1 - alpha) + condition.rgba[..., :3] * alpha
     truth = verdict_of(spec, "top" if horizon is None else "level", horizon, surface)

@@ -48,19 +48,43 @@ class Kind:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("car", 1.5, 2.5, ("road",), ("saloon", "hatchback"),
-         ("red", "blue", "yellow", "green", "white", "orange", "purple"), 0.44, 4.2),
+    Kind(
+        "car",
+        1.5,
+        2.5,
+        ("road",),
+        ("saloon", "hatchback"),
+        ("red", "blue", "yellow", "green", "white", "orange", "purple"),
+        0.44,
+        4.2,
+    ),
     Kind("bus", 3.0, 2.3, ("road",), ("city",), ("red", "blue", "yellow", "green", "white", "orange"), 0.36, 8.0),
-    Kind("person", 1.7, 0.42, ("road", "grass", "floor"), ("coat", "jumper"),
-         ("red", "blue", "yellow", "green", "white", "purple", "orange"), phrase="person in {colour}"),
+    Kind(
+        "person",
+        1.7,
+        0.42,
+        ("road", "grass", "floor"),
+        ("coat", "jumper"),
+        ("red", "blue", "yellow", "green", "white", "purple", "orange"),
+        phrase="person in {colour}",
+    ),
     Kind("dog", 0.75, 1.25, ("grass", "floor"), ("hound", "terrier"), ("brown", "black", "white", "golden")),
     Kind("sheep", 0.95, 1.3, ("grass",), ("woolly",), ("white", "black", "cream", "grey"), 0.58, 1.3),
     Kind("cow", 1.5, 1.5, ("grass",), ("plain", "spotted"), ("brown", "white", "black", "golden")),
-    Kind("chair", 1.0, 0.66, ("floor",), ("kitchen", "arm"), ("red", "blue", "yellow", "green", "brown", "white"),
-         0.92, 0.7),
+    Kind(
+        "chair",
+        1.0,
+        0.66,
+        ("floor",),
+        ("kitchen", "arm"),
+        ("red", "blue", "yellow", "green", "brown", "white"),
+        0.92,
+        0.7,
+    ),
     Kind("sailboat", 5.0, 0.8, ("water",), ("sloop",), ("red", "blue", "yellow", "green", "white", "orange")),
-    Kind("motorboat", 2.2, 2.2, ("water",), ("cabin",), ("red", "blue", "green", "orange", "white", "yellow"),
-         0.42, 5.5),
+    Kind(
+        "motorboat", 2.2, 2.2, ("water",), ("cabin",), ("red", "blue", "green", "orange", "white", "yellow"), 0.42, 5.5
+    ),
     Kind("swan", 1.1, 1.25, ("water",), ("swimming",), ("white", "black", "grey"), 0.62, 1.2),
 )
 

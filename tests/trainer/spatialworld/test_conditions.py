@@ -20,7 +20,8 @@ def test_the_manifest_names_files_that_fit(tmp_path: Path) -> None:
     for row in rows:
         image, mask = Image.open(tmp_path / row["image"]), Image.open(tmp_path / row["mask"])
         assert (image.mode, image.size, mask.mode, mask.size) == ("RGB", (64, 64), "L", (64, 64))
-        assert Image.open(tmp_path / row["cutout"]).mode == "RGBA"
+        with Image.open(tmp_path / row["cutout"]) as cutout:
+            assert cutout.mode == "RGBA"
         background = np.asarray(mask) == 255
         assert np.all(np.asarray(image)[background] == 128)
         spec = Spec.from_json(row["spatialworld"])

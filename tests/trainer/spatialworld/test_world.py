@@ -103,10 +103,10 @@ def _blank(condition: Condition, value: np.ndarray) -> np.ndarray:
     return image
 
 
-def test_the_judge_cannot_tell_noise_or_grey() -> None:
+def test_the_judge_cannot_tell_noise_or_colours_of_no_world() -> None:
     condition = condition_at(1, 0)
     noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-    for value in (noise, np.full((SIZE, SIZE, 3), 128, dtype=np.uint8)):
+    for value in (noise, np.full((SIZE, SIZE, 3), (200, 40, 200), dtype=np.uint8)):
         assert judge(_blank(condition, value), condition.mask, condition.spec).rational is None
 
 
