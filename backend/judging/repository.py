@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, case, exists, func, insert, select, text, update
+from sqlalchemy import Select, bindparam, case, exists, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased, selectinload
 
@@ -35,6 +36,15 @@ class Servable(NamedTuple):
     person_id: int
     criterion: Criterion | None = None
     only_with_verdicts: bool = False
+
+
+class ComparisonFacts(NamedTuple):
+    """The unchanging part of a comparison."""
+
+    project_id: int
+    condition_id: int
+    kind: ComparisonKind
+    criterion: Criterion
 
 
 class LeasedRow(NamedTuple):
@@ -105,12 +115,11 @@ def has_comparisons(session: Session, project_id: int) -> bool:
     return bool(session.scalar(select(exists().where(Comparison.project_id == project_id))))
 
 
-def comparison_kind(session: Session, comparison_id: int) -> ComparisonKind:
-    return ComparisonKind(session.scalars(select(Comparison.kind).where(Comparison.id == comparison_id)).one())
-
-
-def project_of(session: Session, comparison_id: int) -> int:
-    return session.scalars(select(Comparison.project_id).where(Comparison.id == comparison_id)).one()
+def facts(session: Session, comparison_id: int) -> ComparisonFacts:
+    """What an answer to this comparison needs to know of it; none of it ever changes."""
+    query = select(Comparison.project_id, Comparison.condition_id, Comparison.kind, Comparison.criterion)
+    row = session.execute(query.where(Comparison.id == comparison_id)).one()
+    return ComparisonFacts(row.project_id, row.condition_id, ComparisonKind(row.kind), Criterion(row.criterion))
 
 
 def shown_candidates(session: Session, comparison_id: int, shown_order: Sequence[int]) -> list[ShownCandidate]:
@@ -131,33 +140,73 @@ def shown_candidates(session: Session, comparison_id: int, shown_order: Sequence
 _OPEN = text("c.open_slots > 0 AND c.state = 'open'")
 
 
-def _servable(c: Any, of: Servable) -> list[Any]:
+def _servable(c: Any, *, by_criterion: bool, only_with_verdicts: bool) -> list[Any]:
     held = aliased(Assignment)
-    mine = exists().where(held.comparison_id == c.id, held.person_id == of.person_id, held.state.in_(LIVE))
-    conditions: list[Any] = [c.project_id == of.project_id, _OPEN, ~mine.correlate(c)]
-    if of.criterion:
-        conditions.append(c.criterion == of.criterion)
-    if of.only_with_verdicts:
+    mine = exists().where(held.comparison_id == c.id, held.person_id == bindparam("of_person"), held.state.in_(LIVE))
+    conditions: list[Any] = [c.project_id == bindparam("of_project"), _OPEN, ~mine.correlate(c)]
+    if by_criterion:
+        conditions.append(c.criterion == bindparam("of_criterion"))
+    if only_with_verdicts:
         entry = aliased(ComparisonCandidate)
         judged = exists().where(Verdict.candidate_id == entry.candidate_id, Verdict.rational.is_not(None))
         conditions.append(~exists().where(entry.comparison_id == c.id, ~judged.correlate(entry)).correlate(c))
     return conditions
 
 
+def _parameters(of: Servable) -> dict[str, Any]:
+    who = {"of_project": of.project_id, "of_person": of.person_id}
+    return who | {"of_criterion": of.criterion} if of.criterion else who
+
+
+@cache
+def _priority_statements() -> tuple[Select[Any], Select[Any], Select[Any]]:
+    """The highest priority, the highest below a bound, and the ids it spans. Built once: claims are frequent."""
+    c = aliased(Comparison, name="c")
+    here = (c.project_id == bindparam("of_project"), _OPEN)
+    highest = select(c.priority).where(*here).order_by(c.priority.desc()).limit(1)
+    at = (*here, c.priority == bindparam("of_priority"))
+    first = select(c.id).where(*at).order_by(c.id).limit(1).scalar_subquery()
+    last = select(c.id).where(*at).order_by(c.id.desc()).limit(1).scalar_subquery()
+    below = highest.where(c.priority < bindparam("of_bound"))
+    return highest, below, select(first.label("lowest"), last.label("highest"))
+
+
 def next_priority(session: Session, of: Servable, below: int | None) -> tuple[int, int, int] | None:
     """(priority, lowest id, highest id) of the most urgent open comparisons under `below`, whoever may have them."""
-    c = aliased(Comparison, name="c")
-    query = select(c.priority).where(c.project_id == of.project_id, _OPEN).order_by(c.priority.desc()).limit(1)
-    if below is not None:
-        query = query.where(c.priority < below)
-    priority = session.scalar(query)
+    highest, under, span = _priority_statements()
+    project = {"of_project": of.project_id}
+    priority = (
+        session.scalar(highest, project) if below is None else session.scalar(under, project | {"of_bound": below})
+    )
     if priority is None:
         return None
-    here = (c.project_id == of.project_id, c.priority == priority, _OPEN)
-    lowest = select(c.id).where(*here).order_by(c.id).limit(1).scalar_subquery()
-    highest = select(c.id).where(*here).order_by(c.id.desc()).limit(1).scalar_subquery()
-    row = session.execute(select(lowest.label("lowest"), highest.label("highest"))).one()
+    row = session.execute(span, project | {"of_priority": priority}).one()
     return None if row.lowest is None else (priority, row.lowest, row.highest)
+
+
+@cache
+def _take_statement(by_criterion: bool, only_with_verdicts: bool, upwards: bool) -> Any:
+    c = aliased(Comparison, name="c")
+    pivot = bindparam("of_pivot")
+    found = (
+        select(c.id)
+        .where(
+            *_servable(c, by_criterion=by_criterion, only_with_verdicts=only_with_verdicts),
+            c.priority == bindparam("of_priority"),
+            c.id >= pivot if upwards else c.id < pivot,
+        )
+        .order_by(c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=c)
+        .scalar_subquery()
+    )
+    table = Comparison.__table__
+    return (
+        table.update()
+        .where(table.c.id == found, table.c.open_slots > 0)
+        .values(open_slots=table.c.open_slots - 1)
+        .returning(table.c.id)
+    )
 
 
 def take_slot(session: Session, of: Servable, priority: int, pivot: int, *, upwards: bool) -> int | None:
@@ -165,24 +214,8 @@ def take_slot(session: Session, of: Servable, priority: int, pivot: int, *, upwa
 
     One statement: what it finds it locks, what others have locked it passes over, so that two never take one slot.
     """
-    c = aliased(Comparison, name="c")
-    side = c.id >= pivot if upwards else c.id < pivot
-    found = (
-        select(c.id)
-        .where(*_servable(c, of), c.priority == priority, side)
-        .order_by(c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=c)
-        .scalar_subquery()
-    )
-    statement = (
-        update(Comparison)
-        .where(Comparison.id == found, Comparison.open_slots > 0)
-        .values(open_slots=Comparison.open_slots - 1)
-        .returning(Comparison.id)
-        .execution_options(synchronize_session=False)
-    )
-    return session.scalar(statement)
+    statement = _take_statement(of.criterion is not None, of.only_with_verdicts, upwards)
+    return session.scalar(statement, _parameters(of) | {"of_priority": priority, "of_pivot": pivot})
 
 
 def retake_slot(session: Session, comparison_id: int) -> bool:
@@ -349,8 +382,9 @@ def count_assignments(session: Session, project_id: int, person_id: int) -> dict
 def count_servable(session: Session, of: Servable) -> int:
     """Servable comparisons, counted up to LEFT_BOUND."""
     c = aliased(Comparison, name="c")
-    some = select(c.id).where(*_servable(c, of)).limit(LEFT_BOUND).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
+    servable = _servable(c, by_criterion=of.criterion is not None, only_with_verdicts=of.only_with_verdicts)
+    some = select(c.id).where(*servable).limit(LEFT_BOUND).subquery()
+    return session.scalar(select(func.count()).select_from(some), _parameters(of)) or 0
 
 
 def has_unfinished(session: Session, project_id: int, person_id: int) -> bool:

@@ -18,6 +18,7 @@ from backend.judging.models import (
     Outcome,
     Vote,
 )
+from backend.judging.repository import ComparisonFacts
 
 _FULL = (selectinload(Judgment.marks),)
 
@@ -58,9 +59,14 @@ def comparison_facts(session: Session, ids: Iterable[int]) -> dict[int, tuple[Co
     return {row.id: (row.kind, row.criterion, row.prompt) for row in session.execute(query)}
 
 
+def forget_answer(session: Session, judgment_id: int) -> None:
+    """Removes the marks and votes of an answer that is being replaced."""
+    session.execute(delete(Vote).where(Vote.judgment_id == judgment_id))
+    session.execute(delete(JudgmentMark).where(JudgmentMark.judgment_id == judgment_id))
+
+
 def write_answer(session: Session, judgment: Judgment, answer: Answer, shown: Sequence[ShownCandidate]) -> None:
-    """Replaces the judgment's marks."""
-    session.execute(delete(JudgmentMark).where(JudgmentMark.judgment_id == judgment.id))
+    """Stores the answer's marks; those of an earlier answer are forgotten first (`forget_answer`)."""
     if answer.outcome is not Outcome.SKIP:
         session.execute(
             insert(JudgmentMark),
@@ -77,21 +83,17 @@ def write_answer(session: Session, judgment: Judgment, answer: Answer, shown: Se
         )
 
 
-def write_votes(session: Session, judgment: Judgment, votes: Sequence[VoteValue]) -> None:
-    """Replaces the judgment's votes."""
-    session.execute(delete(Vote).where(Vote.judgment_id == judgment.id))
+def write_votes(session: Session, judgment: Judgment, votes: Sequence[VoteValue], facts: ComparisonFacts) -> None:
+    """Stores the votes that follow from the answer."""
     if not votes:
         return
-    where = session.execute(
-        select(Comparison.condition_id, Comparison.criterion).where(Comparison.id == judgment.comparison_id)
-    ).one()
     common = {
         "judgment_id": judgment.id,
         "project_id": judgment.project_id,
         "person_id": judgment.person_id,
         "is_simulated": judgment.is_simulated,
-        "condition_id": where.condition_id,
-        "criterion": where.criterion,
+        "condition_id": facts.condition_id,
+        "criterion": facts.criterion.value,
     }
     session.execute(insert(Vote), [{**common, **vote._asdict(), "outcome": vote.outcome.value} for vote in votes])
 

@@ -99,7 +99,7 @@ def _judge_next(
     if assignment_id is None:
         return False
     assignment = leases.own_assignment(session, annotator, assignment_id)
-    kind = repository.comparison_kind(session, assignment.comparison_id)
+    kind = repository.facts(session, assignment.comparison_id).kind
     verdicts = repository_simulation.verdicts_shown(session, assignment.comparison_id, assignment.shown_order)
     answer = answer_as(behaviour, kind, verdicts, chance)
     submission.submit(session, annotator, assignment_id, f"simulated-{assignment_id}", answer, now=now)

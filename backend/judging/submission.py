@@ -9,6 +9,7 @@ from backend.judging import repository, repository_answers
 from backend.judging.answers import Answer, read_answer, votes_of
 from backend.judging.leases import AlreadyJudged, LeaseLost, lease_lost, own_assignment, retake
 from backend.judging.models import Assignment, AssignmentState, Judgment, Mark, Outcome
+from backend.judging.repository import ComparisonFacts
 from backend.judging.schemas import AnswerIn
 from backend.kit.database import utcnow
 from backend.kit.errors import Conflict, NotFound
@@ -34,8 +35,8 @@ def submit(
             "You have answered this comparison already, perhaps in another window. Use undo to change the answer.",
             assignment_id=assignment.id,
         )
-    kind = repository.comparison_kind(session, assignment.comparison_id)
-    answer = read_answer(given, kind, len(assignment.shown_order))
+    facts = repository.facts(session, assignment.comparison_id)
+    answer = read_answer(given, facts.kind, len(assignment.shown_order))
     skips = answer.outcome is Outcome.SKIP
     final = AssignmentState.SKIPPED if skips else AssignmentState.SUBMITTED
     if assignment.state == AssignmentState.LEASED:
@@ -46,7 +47,7 @@ def submit(
     judgment = Judgment(
         assignment_id=assignment.id,
         comparison_id=assignment.comparison_id,
-        project_id=repository.project_of(session, assignment.comparison_id),
+        project_id=facts.project_id,
         person_id=person.id,
         idempotency_key=key,
         outcome=answer.outcome,
@@ -63,14 +64,16 @@ def submit(
         repository.return_slot(session, assignment.comparison_id)
     else:
         repository.count_judgment(session, assignment.comparison_id, 1)
-    _write(session, assignment, judgment, answer)
+    _write(session, assignment, judgment, answer, facts)
     return judgment, True
 
 
-def _write(session: Session, assignment: Assignment, judgment: Judgment, answer: Answer) -> None:
+def _write(
+    session: Session, assignment: Assignment, judgment: Judgment, answer: Answer, facts: ComparisonFacts
+) -> None:
     shown = repository.shown_candidates(session, assignment.comparison_id, assignment.shown_order)
     repository_answers.write_answer(session, judgment, answer, shown)
-    repository_answers.write_votes(session, judgment, votes_of(answer, shown))
+    repository_answers.write_votes(session, judgment, votes_of(answer, shown), facts)
     session.refresh(judgment, ["marks"])
 
 
@@ -94,8 +97,8 @@ def revise(
     if judgment is None:
         raise NotFound("This comparison has no answer of yours yet: submit one first.")
     before = stored_answer(judgment, len(assignment.shown_order))
-    kind = repository.comparison_kind(session, assignment.comparison_id)
-    answer = read_answer(given, kind, len(assignment.shown_order))
+    facts = repository.facts(session, assignment.comparison_id)
+    answer = read_answer(given, facts.kind, len(assignment.shown_order))
     if answer == before:
         return judgment
     _move_counters(session, assignment, before, answer)
@@ -104,7 +107,8 @@ def revise(
     judgment.outcome, judgment.skip_reason, judgment.comment = answer.outcome, answer.skip_reason, answer.comment
     judgment.updated_at = now
     session.flush()
-    _write(session, assignment, judgment, answer)
+    repository_answers.forget_answer(session, judgment.id)
+    _write(session, assignment, judgment, answer, facts)
     return judgment
 
 
