@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware.gzip import GZipMiddleware
 
 from backend.accounts import api as accounts_api
 from backend.accounts import pages as accounts_pages
@@ -125,5 +126,6 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         app.include_router(room.router, prefix="/api/v1")
     for room in PAGE_ROOMS:
         app.include_router(room.router, include_in_schema=False)
-    app.mount("/static", VersionedStatic(directory=STATIC), name="static")
+    # Pages are not compressed: they carry CSRF tokens, whose bytes compression would give away.
+    app.mount("/static", GZipMiddleware(VersionedStatic(directory=STATIC), minimum_size=1000), name="static")
     return app

@@ -156,7 +156,7 @@ def judgments(page: Page) -> list[dict[str, Any]]:
 def simulate(page: Page) -> None:
     page.goto("/projects/demo")
     page.get_by_label("Error rate, %").fill("5")
-    page.get_by_role("button", name="Let simulated annotators judge").click()
+    page.get_by_role("button", name="Let them judge").click()
     wait_for_jobs(page)
 
 
