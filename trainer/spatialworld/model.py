@@ -104,17 +104,18 @@ def build_transformer(config: ModelConfig, seed: int) -> FluxTransformer2DModel:
         )
 
 
-def start_as_identity(model: FluxTransformer2DModel) -> None:
+def start_as_identity(model: FluxTransformer2DModel, seed: int) -> None:
     """Zero the modulation and the output: blocks start as identities, which trains much faster."""
     import torch
 
+    source = torch.Generator().manual_seed(seed)
     zeroed = [model.norm_out.linear, model.proj_out]
     for block in model.transformer_blocks:
         zeroed += [block.norm1.linear, block.norm1_context.linear]
     zeroed += [block.norm.linear for block in model.single_transformer_blocks]
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and "norm" not in name:
-            torch.nn.init.xavier_uniform_(module.weight)
+            torch.nn.init.xavier_uniform_(module.weight, generator=source)
             torch.nn.init.zeros_(module.bias)
     for module in zeroed:
         torch.nn.init.zeros_(module.weight)

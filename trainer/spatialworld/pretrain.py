@@ -189,7 +189,7 @@ def pretrain(
     pipeline.register_modules(vae=AutoencoderKL.from_pretrained(vae_dir).eval())
     data = prepare(pipeline, config, cache)
     model = pipeline.transformer.train()
-    start_as_identity(model)
+    start_as_identity(model, config.seed)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     model.set_attn_processor(MixedPrecisionAttention())
     optimizers = optimizers_for(model, config)

@@ -110,10 +110,10 @@ def make_condition(subject: Subject, rng: np.random.Generator, identifier: str) 
         real,
         kind.habitat,
         (round(foot[0], 3), round(foot[1], 3)),
-        tuple(round(v, 3) for v in box),
+        (round(box[0], 3), round(box[1], 3), round(box[2], 3), round(box[3], 3)),
         surface,
         light,
-    )  # type: ignore[arg-type]  # four numbers
+    )
     return Condition(identifier, subject, spec, write_prompt(subject.name, surface, light, rng), rgba)
 
 
