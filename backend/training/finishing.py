@@ -16,9 +16,9 @@ from trainer.contract.checkpoint import LORA_FILE, RunFolder, RunResult
 
 SAFETENSORS = "application/octet-stream"
 GENERATION_KIND = "generation.make"
-# One image each of every held-out condition by child and parent, judged blind by one person: a first answer to
-# "is it better?"; more judgments are asked for where the intervals still overlap.
-ARENA_SEEDS = (1000,)
+# Three images each of every held-out condition by child and parent, every pair judged blind by one person: a first
+# answer to "is it better?"; more judgments are asked for where the intervals still overlap.
+ARENA_SEEDS = (1000, 1001, 1002)
 # Enough for a standard error of 3.5 points; large projects would wait for hours for more.
 ARENA_CONDITIONS = 200
 ARENA_WANTED = 1

@@ -173,8 +173,8 @@ def train(page: Page, snapshot: int) -> dict[str, Any]:
     page.goto(f"/projects/demo/runs/new?snapshot={snapshot}&recipe=spatialworld_demo")
     page.locator("[name='overrides.training.steps']").fill(str(STEPS))
     page.get_by_role("button", name="Start the run").click()
-    page.wait_for_url(re.compile(r"/runs/\d+$"))
-    run_id = page.url.rsplit("/", 1)[1]
+    page.wait_for_url(re.compile(r"/runs/\d+"))
+    run_id = page.url.partition("?")[0].rsplit("/", 1)[1]
     expect(page.locator("svg").first).to_be_visible()
     wait_for_jobs(page)
     run = fetch(page, f"/api/v1/runs/{run_id}")

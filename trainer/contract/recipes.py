@@ -40,13 +40,14 @@ def spatialworld_demo() -> RunConfig:
         lora=LoraConfig(rank=32, targets="all"),
         objective=ObjectiveConfig(
             beta=100.0,
-            t_min=0.7,
+            t_min=0.8,
             capo=CapoConfig(weight=0.25, share=0.25),
             scpo=ScpoConfig(weight=0.1, share=0.25),
-            replay=ReplayConfig(weight=20.0),
+            # Winners cost a third of pairs and carry most of the gain here: six of them for each pair.
+            replay=ReplayConfig(weight=20.0, per_step=48),
         ),
-        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=20, schedule="cosine"),
-        training=TrainingConfig(steps=700, pairs_per_step=16, log_every=5, threads=2),
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=20, schedule="cosine"),
+        training=TrainingConfig(steps=600, pairs_per_step=8, log_every=5, threads=2),
         validation=ValidationConfig(every=100, pairs=64),
         samples=SamplesConfig(every=100, conditions=8, steps=20),
         checkpoints=CheckpointsConfig(every=50, keep=2),
@@ -60,6 +61,7 @@ def spatialworld_smoke() -> RunConfig:
         update={
             "recipe": "spatialworld_smoke",
             "lora": LoraConfig(rank=4, targets="all"),
+            "objective": demo.objective.model_copy(update={"replay": ReplayConfig(weight=20.0)}),
             "training": TrainingConfig(steps=6, pairs_per_step=2, log_every=1, threads=1),
             "validation": ValidationConfig(every=3, pairs=2),
             "samples": SamplesConfig(every=3, conditions=2, steps=2),
