@@ -30,9 +30,9 @@ BROWSER_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# A fifth of the demo: enough that what the exact judge says of the tuned generator lies above chance.
-CONDITIONS = 120
-STEPS = 150
+# A part of the demo: enough that what the exact judge says of the tuned generator lies above chance.
+CONDITIONS = 160
+STEPS = 200
 JUDGED_BY_HAND = 4
 # Every wait is for a condition; this only ends a test whose condition never comes.
 DEADLINE_SECONDS = 900.0

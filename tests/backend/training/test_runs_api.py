@@ -12,12 +12,16 @@ from backend.kit.database import Database
 from backend.training.models import Run
 from tests.backend.training.conftest import World
 from tests.people import add_person, client_of, token_of
+from trainer.contract.recipes import recipe_config
 
 
 def test_recipes_are_listed_with_all_they_set(lead: TestClient) -> None:
     items = lead.get("/api/v1/recipes").json()["items"]
     demo = next(item for item in items if item["name"] == "spatialworld_demo")
-    assert demo["config"]["objective"]["beta"] == 300.0 and "MaskDPO" in demo["description"]
+    assert (
+        demo["config"]["objective"]["beta"] == recipe_config("spatialworld_demo").objective.beta
+        and "MaskDPO" in demo["description"]
+    )
 
 
 def test_a_run_is_started_on_the_base_generator(lead: TestClient, world: World, database: Database) -> None:

@@ -11,6 +11,7 @@ from backend.kit.database import Database, utcnow
 from backend.training.models import Run, RunEvent
 from tests.backend.training.conftest import World
 from tests.people import add_person, client_of
+from trainer.contract.recipes import recipe_config
 
 PAGE = {"accept": "text/html"}
 
@@ -52,7 +53,8 @@ def test_a_run_is_started_by_the_form(lead: TestClient, world: World) -> None:
     )  # fmt: skip
     assert answer.status_code == 303 and answer.headers["location"].endswith("?notice=started")
     config = lead.get("/api/v1/runs/1").json()["config"]
-    assert (config["training"]["steps"], config["lora"]["rank"], config["objective"]["beta"]) == (12, 8, 300.0)
+    assert (config["training"]["steps"], config["lora"]["rank"]) == (12, 8)
+    assert config["objective"]["beta"] == recipe_config("spatialworld_smoke").objective.beta
 
 
 @pytest.mark.parametrize(
