@@ -24,7 +24,7 @@ from tests.faults import handlers  # noqa: F401  # registers the kinds this proc
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 180.0
 # Short enough for a test to wait for, long enough for a busy machine to renew in time.
-LEASE_SECONDS = 5
+LEASE_SECONDS = 10
 
 
 def eventually(condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS) -> None:

@@ -17,19 +17,10 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.services import free_port
 
-BROWSER_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # A part of the demo: enough that what the exact judge says of the tuned generator lies above chance.
 CONDITIONS = 160
 STEPS = 200
@@ -115,13 +106,11 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
 
 
 @pytest.fixture
-def page(chromium_path: str, service: Service) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=BROWSER_ARGUMENTS)
-        page = browser.new_page(base_url=service.url, viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
+def page(browser: Browser, service: Service) -> Iterator[Page]:
+    page = browser.new_page(base_url=service.url, viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    yield page
+    page.context.close()
 
 
 def log_in(page: Page, service: Service) -> None:

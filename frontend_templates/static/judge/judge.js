@@ -15,6 +15,7 @@ const page = document.body.dataset;
 // A key or click meant for the item before must not answer the next one unseen.
 const SETTLE_MS = 250;
 const LOOK_AGAIN_MS = 15_000;
+const CLAIM_AGAIN_MS = 1000;
 const HISTORY = 50;
 
 async function refreshToken() {
@@ -327,8 +328,13 @@ class Judge {
       if (this.draft) return;
     }
     if (this.draft || (this.current && !this.editing)) return;
-    if (this.queue.items.length) this.next();
-    else this.deck.rest(this.#restingState(), this.queue.problem);
+    if (this.queue.items.length) {
+      this.next();
+      return;
+    }
+    this.deck.rest(this.#restingState(), this.queue.problem);
+    // All that was offered is already in hand or lost: what is free now, the next claim tells.
+    if (this.queue.state === "ready") setTimeout(() => this.queue.fill(), CLAIM_AGAIN_MS);
   }
 
   #onLost(ids) {
