@@ -96,9 +96,12 @@ class Judge {
       delete page.ready;
       this.stage.clear();
       this.deck.rest(this.#restingState());
+      this.queue.fill();
       return;
     }
-    await this.show(item, { draft, spent });
+    const shown = this.show(item, { draft, spent });
+    this.queue.fill();
+    await shown;
     if (!this.queue.items.length) this.queue.fill();
   }
 

@@ -54,10 +54,9 @@ export class Queue extends EventTarget {
     this.filling = null;
   }
 
+  /** The next item or null; call `fill` once the hands hold it, so that its lease is renewed with the others. */
   take() {
-    const item = this.items.shift() ?? null;
-    this.fill();
-    return item;
+    return this.items.shift() ?? null;
   }
 
   putBack(item) {
