@@ -6,7 +6,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -62,8 +62,7 @@ def unpack_archive(blobs: BlobStore, digest: str, folder: Path) -> Path:
             raise SnapshotError("archive_altered", f"The stored archive {digest[:12]}… is damaged: its hash differs.")
         with tarfile.open(tar_file) as tar:
             for member in tar:
-                member.name = member.name.partition("/")[2]
-                tar.extract(member, staged, filter="data")
+                _unpack_file(tar, member, staged)
         read_manifest(staged)
         shutil.rmtree(folder, ignore_errors=True)
         staged.replace(folder)
@@ -71,6 +70,18 @@ def unpack_archive(blobs: BlobStore, digest: str, folder: Path) -> Path:
         tar_file.unlink(missing_ok=True)
         shutil.rmtree(staged, ignore_errors=True)
     return folder
+
+
+def _unpack_file(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Writes a plain file below `folder`, without the archive's root: Python before 3.11.4 has no extraction filter."""
+    inner = PurePosixPath(member.name.partition("/")[2])
+    source = tar.extractfile(member) if member.isfile() else None
+    if source is None or inner.is_absolute() or ".." in inner.parts or not inner.parts:
+        raise SnapshotError("archive_altered", f"The stored archive holds “{member.name}”, which no snapshot has.")
+    target = folder / inner
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, target.open("wb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def read_contents(blobs: BlobStore, digest: str) -> Contents:

@@ -12,7 +12,7 @@ from typing import Any
 import trainer
 from backend.datasets.service import materialise
 from backend.jobs.context import JobContext
-from backend.jobs.errors import JobCancelled, JobFailed, JobHandedBack
+from backend.jobs.errors import JobCancelled, JobFailed, JobHandedBack, LostLease
 from backend.jobs.registry import job_handler
 from backend.kit.blobs import BlobMissing
 from backend.kit.database import utcnow
@@ -68,7 +68,9 @@ def train_run(context: JobContext, payload: dict[str, Any]) -> dict[str, Any] | 
         ingest.poll()
         _end_attempt(context, start, place, "handed_back", None)
         raise
-    except JobFailed:
+    except LostLease:
+        raise
+    except Exception:
         _end_attempt(context, start, place, "failed", None)
         raise
     if code != ExitCode.FINISHED:

@@ -79,6 +79,8 @@ def _words(run: Run, job: Job | None) -> str:
         return STATE_WORDS[run.state]
     if job.cancel_requested:
         return "Stopping after the next step, with a checkpoint"
+    if job.state == "queued" and job.error_message:
+        return "Waiting to try again after an error"
     if job.state == "queued":
         return "Waiting for a worker to go on" if run.step else STATE_WORDS["queued"]
     if run.step == 0 and job.progress_message:

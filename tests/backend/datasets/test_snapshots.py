@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from backend.datasets import repository, service
-from backend.datasets.archive import read_contents
+from backend.datasets.archive import read_contents, unpack_archive
 from backend.datasets.models import Snapshot, SnapshotState
 from backend.jobs import service as jobs
 from backend.jobs.context import JobContext
@@ -191,3 +191,16 @@ def test_runs_that_use_a_snapshot_are_its_lineage(world: World, database: Databa
         session.add(run)
         session.flush()
         assert used(session) == {snapshot.id: [(run.id, "run 1", "queued", None)]}
+
+
+@pytest.mark.parametrize("name", ["s/../../escaped.txt", "s//etc/escaped.txt", "s/"])
+def test_an_archive_whose_files_lie_elsewhere_is_not_unpacked(blobs: LocalBlobs, tmp_path: Path, name: str) -> None:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = 2
+        tar.addfile(info, io.BytesIO(b"no"))
+    digest = blobs.put(data.getvalue())
+    with pytest.raises(SnapshotError, match="which no snapshot has"):
+        unpack_archive(blobs, digest, tmp_path / "inner" / "snapshot")
+    assert not list(tmp_path.rglob("escaped.txt"))
