@@ -45,5 +45,10 @@ def run(connection: Connection) -> None:
 
 database = context.config.attributes.get("database") or Database(Settings().resolved_database_url)
 with database.engine.connect() as connection:
+    if database.is_sqlite:
+        # A table made anew is dropped first, and with its keys in force that would delete what refers to it.
+        connection.connection.execute("PRAGMA foreign_keys=OFF")  # type: ignore[attr-defined]  # the driver's own
     run(connection)
     connection.commit()
+    if database.is_sqlite:
+        connection.connection.execute("PRAGMA foreign_keys=ON")  # type: ignore[attr-defined]

@@ -27,7 +27,8 @@ class Person(Base, Identified, Timestamped):
     password_hash: Mapped[str | None] = mapped_column(String(255))
     is_active: Mapped[bool] = mapped_column(default=True)
     is_simulated: Mapped[bool] = mapped_column(default=False)
-    locale: Mapped[str] = mapped_column(String(10), default="en")
+    locale: Mapped[str] = mapped_column(String(10), default="")
+    """The language of pages ("en", "zh"); empty follows the browser."""
     __table_args__ = (
         check("email_is_lowercase", "email = lower(email)"),
         check("simulated_cannot_log_in", "NOT is_simulated OR password_hash IS NULL"),

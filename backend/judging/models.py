@@ -39,6 +39,7 @@ class Outcome(StrEnum):
     MARKS = "marks"
     CHOICE = "choice"
     TIE = "tie"
+    BOTH_GOOD = "both_good"
     BOTH_BAD = "both_bad"
     SKIP = "skip"
 
@@ -152,6 +153,8 @@ class Judgment(Base, Identified, Timestamped):
     idempotency_key: Mapped[str] = mapped_column(String(64))
     revision: Mapped[int] = mapped_column(default=1)
     outcome: Mapped[Outcome] = enum_column(Outcome)
+    strength: Mapped[int | None]
+    """Of a choice, where the project asks for it: 1 slightly, 2 clearly better."""
     skip_reason: Mapped[str | None] = mapped_column(String(200))
     comment: Mapped[str] = mapped_column(Text, default="")
     seconds: Mapped[float | None]
@@ -163,11 +166,16 @@ class Judgment(Base, Identified, Timestamped):
         Index("ix_judgments_project_id_id", "project_id", "id"),
         Index("ix_judgments_person_id_id", "person_id", "id"),
         check("skip_has_reason", "outcome <> 'skip' OR skip_reason IS NOT NULL"),
+        check("strength_is_of_a_choice", "strength IS NULL OR (strength IN (1, 2) AND outcome = 'choice')"),
     )
 
 
 class JudgmentMark(Base):
-    """One candidate within a judgment: win, lose or neither, with the reasons given against it."""
+    """One candidate within a judgment: win, lose or neither, with the reasons given against it.
+
+    `regions` are the places of a hallucination, in fractions of the image: `{"x", "y"}` a point, with `"width"` and
+    `"height"` a box from its top left corner.
+    """
 
     __tablename__ = "judgment_marks"
     judgment_id: Mapped[int] = reference("judgments.id", ondelete="CASCADE", index=False, primary_key=True)
@@ -175,6 +183,7 @@ class JudgmentMark(Base):
     mark: Mapped[Mark] = enum_column(Mark)
     shown_position: Mapped[int]
     reasons: Mapped[list[Any]] = mapped_column(default=list)
+    regions: Mapped[list[Any]] = mapped_column(default=list)
 
 
 class JudgmentRevision(Base, Timestamped):
