@@ -24,6 +24,11 @@ def gaussian(shape: tuple[int, ...], seed: int, item: str, draw: int, purpose: s
     return torch.from_numpy(generator(seed, purpose, item, draw).standard_normal(shape, dtype=np.float32))
 
 
+def sampling_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """The noise an image is sampled from, by the image's seed alone: what tracked noise draws again."""
+    return gaussian(shape, seed, "image", 0, "sampling noise")
+
+
 def timestep(t_min: float, t_max: float, seed: int, item: str, draw: int, purpose: str = "timestep") -> float:
     """A timestep, uniform in [t_min, t_max)."""
     return float(t_min + (t_max - t_min) * generator(seed, purpose, item, draw).random())

@@ -20,7 +20,7 @@ from trainer.contract.errors import ConfigError, StorageError
 from trainer.contract.images import Pixels, check_mask, encode_png, load_pixels, paste_foreground
 from trainer.contract.sampling import RESULTS, SampleItem, SampleRequest, SampleResult, Verdict, read_results
 from trainer.data.source import to_mask, to_tensor
-from trainer.noise import gaussian
+from trainer.noise import sampling_noise
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone, Tensors
@@ -45,7 +45,7 @@ def sample_images(backbone: Backbone, items: Sequence[Prompted], *, steps: int, 
     images, masks = to_tensor([item.image for item in items]), to_mask([item.mask for item in items])
     condition = backbone.encode_condition(images, masks)
     shape = backbone.latent_shape(*masks.shape[2:])
-    noise = torch.stack([gaussian(shape, item.seed, "image", 0, "sampling noise") for item in items])
+    noise = torch.stack([sampling_noise(shape, item.seed) for item in items])
     text = {name: torch.stack([item.text[name] for item in items]).to(backbone.device) for name in items[0].text}
     latents = backbone.sample(noise.to(backbone.device), condition, text, steps=steps, guidance=guidance)
     pixels = _to_pixels(backbone.decode(latents))

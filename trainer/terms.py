@@ -17,9 +17,11 @@ from trainer.objectives import (
     implicit_reward,
     mask_dpo_loss,
     region_error,
+    scale_gradient,
     shared_commonality_loss,
     split_regions,
     timestep_weight,
+    winner_loss,
 )
 
 
@@ -71,7 +73,7 @@ def errors_of(prediction: Tensor, batch: Batch, layout: Layout, objective: Objec
 def combine(
     policy: Errors, reference: Errors, batch: Batch, layout: Layout, counts: StepCounts, objective: ObjectiveConfig
 ) -> Terms:
-    """L = L_Mask + lambda_c L_CAPO + lambda_s L_SCPO + replay, as this forward's share of the step's means."""
+    """L = L_Mask + lambda_c L_CAPO + lambda_s L_SCPO + inpainting, as this forward's share of the step's means."""
     t = layout.split(batch.t)
     figures: dict[str, float] = {}
     loss = torch.zeros((), device=batch.t.device)
@@ -80,11 +82,12 @@ def combine(
     if layout.capo:
         p_win = layout.p_win[: layout.capo].to(batch.t.device) if objective.soft_labels else None
         capo = capo_loss(
-            policy.whole["capo_win"], policy.whole["capo_lose"], reference.whole["capo_win"],
-            reference.whole["capo_lose"], beta=objective.beta,
+            policy.whole["capo_win"], scale_gradient(policy.whole["capo_lose"], objective.anchor.lose_gradient),
+            reference.whole["capo_win"], reference.whole["capo_lose"], beta=objective.beta,
             weight=timestep_weight(t["capo_win"], objective.t_weight), p_win=p_win,
+            winner_penalty=objective.anchor.dpop,
         )  # fmt: skip
-        term = capo.losses.sum() / counts.capo
+        term = (layout.weight[: layout.capo].to(batch.t.device) * capo.losses).sum() / counts.capo
         loss = loss + objective.capo.weight * term
         figures["loss_capo"] = float(term.detach())
         margin = capo.win_rewards - capo.lose_rewards
@@ -95,8 +98,8 @@ def combine(
         loss = loss + objective.scpo.weight * term
         figures["loss_scpo"] = float(term.detach())
     if layout.replay:
-        term = policy.whole["replay"].sum() / counts.replay
-        loss = loss + objective.replay.weight * term
+        term = winner_loss(policy.whole["replay"]).sum() / counts.replay
+        loss = loss + objective.inpainting.weight * term
         figures["loss_replay"] = float(term.detach())
     figures["loss"] = float(loss.detach())
     return Terms(loss, figures)
@@ -112,10 +115,10 @@ def _preference(
     figures: dict[str, float],
 ) -> Tensor:
     p_win = layout.p_win.to(t.device) if objective.soft_labels else None
-    weight = timestep_weight(t, objective.t_weight)
+    weight, anchor = timestep_weight(t, objective.t_weight), objective.anchor
     masked = objective.preference == "mask_dpo"
     mine, theirs = (policy.background, reference.background) if masked else (policy.whole, reference.whole)
-    errors = (mine["win"], mine["lose"], theirs["win"], theirs["lose"])
+    errors = (mine["win"], scale_gradient(mine["lose"], anchor.lose_gradient), theirs["win"], theirs["lose"])
     result: PreferenceLoss
     if masked:
         mask = objective.mask_dpo
@@ -127,11 +130,17 @@ def _preference(
             weight=weight,
             lose_foreground_error=policy.foreground["lose"] if mask.foreground_on == "both" else None,
             p_win=p_win,
+            winner_penalty=anchor.dpop,
         )
     else:
-        result = dpo_loss(*errors, beta=objective.beta, weight=weight, p_win=p_win)
+        result = dpo_loss(*errors, beta=objective.beta, weight=weight, p_win=p_win, winner_penalty=anchor.dpop)
     figures |= _health(policy, reference, mine, theirs, result, pairs)
-    return result.losses.sum() / pairs
+    losses = result.losses
+    if anchor.sft:
+        held = winner_loss(policy.background["win"], weight=anchor.sft)
+        figures["loss_anchor"] = float(held.detach().sum()) / pairs
+        losses = losses + held
+    return (layout.weight.to(t.device) * losses).sum() / pairs
 
 
 def _health(

@@ -111,11 +111,55 @@ class ReplayConfig(Section):
         return self
 
 
+class AnchorConfig(Section):
+    """What holds the winner while the pair is pushed apart. All off by default."""
+
+    sft: float = Field(0.0, ge=0)
+    """Weight of the inpainting loss on the background of the pair's winner, at the pair's own noise and timestep."""
+    dpop: float = Field(0.0, ge=0)
+    """DPOP's lambda: a winner worse than the reference is taken off the margin, inside the sigmoid."""
+    lose_gradient: float = Field(1.0, ge=0, le=1)
+    """The loser's gradient is multiplied by this; the loss keeps its value. 0 moves winners only."""
+
+
+class AutoBetaConfig(Section):
+    """Drive beta so that the mean of sigmoid(-margin) goes to a target, starting from `beta`. Off without a target."""
+
+    target: float | None = Field(None, gt=0, lt=0.5)
+    """0.5 is where training starts, 0 where every pair is saturated."""
+    rate: float = Field(0.1, gt=0, le=10)
+    """log(beta) moves each step by this times what the mean lies above the target."""
+    low: float = Field(1.0, gt=0)
+    high: float = Field(100_000.0, gt=0)
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+        return self
+
+
+class ReasonWeights(Section):
+    """Weight of a pair by the reasons given against its loser (their mean; 1 for a pair without reasons)."""
+
+    scale: float = Field(1.0, ge=0)
+    position: float = Field(1.0, ge=0)
+    viewpoint: float = Field(1.0, ge=0)
+    other: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("every reason has weight 0, so that no pair with a reason would teach anything")
+        return self
+
+
 class ObjectiveConfig(Section):
     """L = L_Mask + lambda_c L_CAPO + lambda_s L_SCPO + replay."""
 
-    preference: Literal["mask_dpo", "dpo", "none"] = "mask_dpo"
-    """MaskDPO; plain Diffusion-DPO on the whole image (baseline); or no preference term (then replay is SFT)."""
+    preference: Literal["mask_dpo", "dpo", "sft", "none"] = "mask_dpo"
+    """MaskDPO; plain Diffusion-DPO on the whole image (baseline); SFT on the winners of the pairs (baseline, needs no
+    reference); or no term on pairs at all (then the replay alone trains)."""
     beta: float = Field(2000.0, gt=0)
     """Strength of the preference. It means nothing without `reduction`: it multiplies that error."""
     reduction: Literal["region_mean", "full_mean", "sum"] = "region_mean"
@@ -127,6 +171,12 @@ class ObjectiveConfig(Section):
     t_max: float = Field(1.0, ge=0, le=1)
     soft_labels: bool = False
     """Weigh each pair's two outcomes by the annotators' p(win) instead of taking the winner as certain."""
+    noise: Literal["drawn", "tracked"] = "drawn"
+    """Noise of win and lose: one draw that both share, or each the noise its candidate was really sampled from (needs
+    the candidates' seeds in the snapshot). CAPO's crops and the replay draw theirs in any case."""
+    reason_weights: ReasonWeights = ReasonWeights()
+    anchor: AnchorConfig = AnchorConfig()
+    auto_beta: AutoBetaConfig = AutoBetaConfig()
     mask_dpo: MaskDpoConfig = MaskDpoConfig()
     capo: CapoConfig = CapoConfig()
     scpo: ScpoConfig = ScpoConfig()
@@ -136,13 +186,66 @@ class ObjectiveConfig(Section):
     def _together(self) -> Self:
         if self.t_min >= self.t_max:
             raise ValueError("t_min must be below t_max")
-        if self.preference == "none" and (self.capo.weight or self.scpo.weight):
-            raise ValueError(
-                "preference none leaves nothing for CAPO and SCPO to act beside: set capo.weight and scpo.weight to 0"
-            )
-        if self.preference == "none" and not self.replay.weight:
-            raise ValueError("preference none needs replay.weight above 0, or there is nothing to train on")
+        for refused, words in self._contradictions():
+            if refused:
+                raise ValueError(words)
         return self
+
+    def _contradictions(self) -> Iterable[tuple[bool, str]]:
+        kind, anchor, auto = self.preference, self.anchor, self.auto_beta
+        unpaired = not self.prefers
+        yield (
+            unpaired and bool(self.capo.weight or self.scpo.weight),
+            f"preference {kind} leaves nothing for CAPO and SCPO to act beside: set capo.weight and scpo.weight to 0",
+        )
+        yield (
+            kind == "none" and not self.replay.weight,
+            "preference none needs replay.weight above 0, or there is nothing to train on",
+        )
+        yield (
+            kind == "sft" and bool(self.replay.weight),
+            "preference sft is the inpainting loss on winners already, a replay would count it twice: set "
+            "replay.weight to 0, or take preference none with a replay",
+        )
+        yield (
+            unpaired and (anchor != AnchorConfig() or auto.target is not None),
+            f"preference {kind} has no margin: anchor and auto_beta have nothing to act on",
+        )
+        yield (
+            kind != "mask_dpo" and (self.mask_dpo.boundary != "soft" or self.mask_dpo.foreground_on != "win"),
+            f"preference {kind} does not divide the image: mask_dpo.boundary and mask_dpo.foreground_on would be "
+            "ignored, leave them at their defaults",
+        )
+        yield (
+            self.soft_labels and bool(anchor.dpop),
+            "soft_labels also rewards the loser, by 1 - p(win), and there anchor.dpop would reward a winner that gets "
+            "worse: take one of them",
+        )
+        yield (
+            self.noise == "tracked" and bool(self.scpo.weight),
+            "with tracked noise every winner has its own noise, so that the gap SCPO narrows would be the noise's: set "
+            "scpo.weight to 0, or take noise drawn",
+        )
+        yield (
+            self.noise == "tracked" and unpaired,
+            f"preference {kind} has no pairs whose noise could be tracked: take noise drawn",
+        )
+        yield (
+            auto.target is not None and not auto.low <= self.beta <= auto.high,
+            "beta must lie between auto_beta.low and auto_beta.high, it is where auto-beta starts",
+        )
+
+    @property
+    def prefers(self) -> bool:
+        """Whether losers and a reference are needed at all."""
+        return self.preference in ("mask_dpo", "dpo")
+
+    @property
+    def inpainting(self) -> ReplayConfig:
+        """The inpainting loss on whole winners: the replay, or the pairs' own winners where that is the objective."""
+        if self.preference != "sft":
+            return self.replay
+        return ReplayConfig(weight=1.0, t_min=self.t_min, t_max=self.t_max, winners="same")
 
 
 class OptimizerConfig(Section):

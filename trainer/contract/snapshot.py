@@ -5,7 +5,7 @@ Layout::
     manifest.json        written last; a folder without it is not a snapshot
     conditions.parquet   condition_id, subject_id, split, prompt, image, mask, width, height, spec
     pairs.parquet        pair_id, condition_id, win, lose, win_candidate, lose_candidate, p_win, reasons, judgments,
-                         annotators
+                         annotators, win_seed, lose_seed (null where the sampling noise is not known)
     winners.parquet      condition_id, image, candidate, p_win      (a condition with k winners has k rows)
     images/<sha256>.png  every image once, named by the hash of its bytes
 
@@ -52,8 +52,11 @@ PAIR_SCHEMA = pa.schema(
         ("pair_id", pa.string()), ("condition_id", pa.string()), ("win", pa.string()), ("lose", pa.string()),
         ("win_candidate", pa.string()), ("lose_candidate", pa.string()), ("p_win", pa.float64()),
         ("reasons", _TEXT_LIST), ("judgments", _TEXT_LIST), ("annotators", pa.int32()),
+        ("win_seed", pa.int64()), ("lose_seed", pa.int64()),
     ]
 )  # fmt: skip
+LATER_COLUMNS = frozenset({"win_seed", "lose_seed"})
+"""Columns that snapshots of format version 1 may lack: they read as null."""
 WINNER_SCHEMA = pa.schema(
     [("condition_id", pa.string()), ("image", pa.string()), ("candidate", pa.string()), ("p_win", pa.float64())]
 )
@@ -86,6 +89,9 @@ class PairInput:
     reasons: tuple[str, ...] = ()
     judgments: tuple[str, ...] = ()
     annotators: int = 1
+    win_seed: int | None = None
+    """Seed of the noise the winner was sampled from by `python -m trainer sample`; None for any other source."""
+    lose_seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,8 @@ class Pair:
     reasons: tuple[str, ...]
     judgments: tuple[str, ...]
     annotators: int
+    win_seed: int | None = None
+    lose_seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +304,8 @@ def _pair_row(store: ImageStore, item: PairInput) -> dict[str, Any]:
         "reasons": list(item.reasons),
         "judgments": list(item.judgments),
         "annotators": int(item.annotators),
+        "win_seed": item.win_seed,
+        "lose_seed": item.lose_seed,
     }
 
 
@@ -367,9 +377,9 @@ def _rows(folder: Path, name: str, schema: pa.Schema) -> Iterator[dict[str, Any]
     except (pa.ArrowInvalid, OSError) as error:
         raise SnapshotError("table_damaged", f"{name} cannot be read as Parquet: {error}.") from error
     missing = [column for column in schema.names if column not in table.column_names]
-    if missing:
-        raise SnapshotError("column_missing", f"{name} lacks the column {missing[0]}.")
-    yield from table.select(schema.names).to_pylist()
+    if lost := [column for column in missing if column not in LATER_COLUMNS]:
+        raise SnapshotError("column_missing", f"{name} lacks the column {lost[0]}.")
+    yield from table.select([column for column in schema.names if column not in missing]).to_pylist()
 
 
 def check_rows(snapshot: Snapshot) -> None:
@@ -435,13 +445,10 @@ def verify_snapshot(folder: Path | str) -> Snapshot:
 
 
 def _user_of(snapshot: Snapshot, name: str) -> str:
-    for index, row in enumerate(snapshot.conditions):
-        if name in (row.image, row.mask):
-            return f" (conditions.parquet row {index}, {row.condition_id})"
-    for index, pair in enumerate(snapshot.pairs):
-        if name in (pair.win, pair.lose):
-            return f" (pairs.parquet row {index}, {pair.pair_id})"
-    for index, winner in enumerate(snapshot.winners):
-        if name == winner.image:
-            return f" (winners.parquet row {index}, {winner.candidate})"
-    return ""
+    uses = [
+        *((f"conditions.parquet row {i}, {row.condition_id}", row.image, row.mask)
+          for i, row in enumerate(snapshot.conditions)),
+        *((f"pairs.parquet row {i}, {pair.pair_id}", pair.win, pair.lose) for i, pair in enumerate(snapshot.pairs)),
+        *((f"winners.parquet row {i}, {row.candidate}", row.image) for i, row in enumerate(snapshot.winners)),
+    ]  # fmt: skip
+    return next((f" ({place})" for place, *images in uses if name in images), "")

@@ -6,7 +6,7 @@ so that the policy needs one forward and the reference another (without the repl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from trainer.contract.config import ObjectiveConfig
+from trainer.contract.errors import SnapshotError
 from trainer.contract.snapshot import Pair, Winner
 from trainer.data.crops import crop_and_scale, draw_windows
 from trainer.data.source import TrainingData, to_mask, to_tensor
-from trainer.noise import gaussian, generator, timestep
+from trainer.noise import gaussian, generator, sampling_noise, timestep
+from trainer.objectives.options import reason_weight
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone, Tensors
@@ -62,13 +64,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Layout:
-    """How many rows of each kind a batch holds; `p_win` [pairs] is the annotators' consensus."""
+    """How many rows of each kind a batch holds; `p_win` [pairs] is the annotators' consensus, `weight` [pairs] what
+    the reasons against a pair's loser make it count."""
 
     pairs: int
     capo: int
     scpo: int
     replay: int
     p_win: Tensor
+    weight: Tensor
 
     @property
     def referenced(self) -> int:
@@ -98,10 +102,10 @@ class StepSlots:
 
 def slots_of(pairs: int, micro_batch: int | None, objective: ObjectiveConfig) -> list[StepSlots]:
     """Cut a step of `pairs` pairs into forwards of at most `micro_batch` pairs."""
-    preferring = objective.preference != "none"
+    preferring = objective.prefers
     capo = max(1, round(objective.capo.share * pairs)) if objective.capo.weight and preferring else 0
     scpo = max(1, round(objective.scpo.share * pairs)) if objective.scpo.weight and preferring else 0
-    replay = (objective.replay.per_step or pairs) if objective.replay.weight else 0
+    replay = (objective.inpainting.per_step or pairs) if objective.inpainting.weight else 0
     count = -(-pairs // (micro_batch or pairs))
     parts = [part.tolist() for part in np.array_split(np.arange(pairs), count)]
     replays = [part.tolist() for part in np.array_split(np.arange(replay), count)]
@@ -130,20 +134,25 @@ class RowBuilder:
         partners = [self._partner(pairs[slot], step) for slot in slots.scpo]
         size = self._data.size(pairs[0].condition_id)
         replays = [
-            self._replay(pairs[slot % len(pairs)] if objective.replay.winners == "same" else None, slot, step, size)
+            self._replay(pairs[slot % len(pairs)] if objective.inpainting.winners == "same" else None, slot, step, size)
             for slot in slots.replay
         ]
-        layout = Layout(
-            len(wins), len(capo_wins), len(partners), len(replays), torch.tensor([pair.p_win for pair in chosen])
-        )
+        layout = self._layout(chosen, len(capo_wins), len(partners), len(replays))
         return self.stack([*wins, *loses, *capo_wins, *capo_loses, *partners, *replays]), layout
 
     def held_out(self, pairs: list[Pair]) -> tuple[Batch, Layout]:
         """Validation pairs at noise and timesteps that never change."""
         wins = [self._member(pair, pair.win, 0, "validation") for pair in pairs]
         loses = [self._member(pair, pair.lose, 0, "validation") for pair in pairs]
-        layout = Layout(len(pairs), 0, 0, 0, torch.tensor([pair.p_win for pair in pairs]))
-        return self.stack([*wins, *loses]), layout
+        return self.stack([*wins, *loses]), self._layout(pairs, 0, 0, 0)
+
+    def _layout(self, pairs: list[Pair], capo: int, scpo: int, replay: int) -> Layout:
+        weights = self._objective.reason_weights.model_dump()
+        return Layout(
+            len(pairs), capo, scpo, replay,
+            p_win=torch.tensor([pair.p_win for pair in pairs]),
+            weight=torch.tensor([reason_weight(pair.reasons, weights) for pair in pairs]),
+        )  # fmt: skip
 
     def stack(self, rows: list[Row]) -> Batch:
         """Stack rows of one size on the model's device."""
@@ -167,7 +176,17 @@ class RowBuilder:
         return noise, timestep(objective.t_min, objective.t_max, self._seed, item, step, f"{purpose} timestep")
 
     def _member(self, pair: Pair, path: str, step: int, purpose: str = "pair") -> Row:
-        return self._row(pair.condition_id, path, pair.pair_id, step, purpose)
+        row = self._row(pair.condition_id, path, pair.pair_id, step, purpose)
+        if self._objective.noise == "drawn" or purpose == "validation":
+            return row
+        seed = pair.win_seed if path == pair.win else pair.lose_seed
+        if seed is None:
+            raise SnapshotError(
+                "seed_missing",
+                f"pairs.parquet ({pair.pair_id}): the seed its candidates were sampled from is not known; set "
+                "objective.noise=drawn, or freeze a snapshot from candidates that this trainer sampled.",
+            )
+        return replace(row, noise=sampling_noise(tuple(row.clean.shape), seed))
 
     def _row(self, condition_id: str, path: str, item: str, step: int, purpose: str) -> Row:
         data, clean = self._data, self._data.latent(path)
@@ -186,7 +205,7 @@ class RowBuilder:
         return self._row(winner.condition_id, winner.image, pair.pair_id, step, "pair")
 
     def _replay(self, pair: Pair | None, slot: int, step: int, size: tuple[int, int]) -> Row:
-        data, replay, item = self._data, self._objective.replay, f"slot {slot}"
+        data, replay, item = self._data, self._objective.inpainting, f"slot {slot}"
         if pair is None:
             winner = self._any_winner(generator(self._seed, "replay", item, step), size)
             condition_id, path = winner.condition_id, winner.image

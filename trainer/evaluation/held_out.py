@@ -33,9 +33,7 @@ class HeldOut:
         self._builder = builder
         self._backbone = backbone
         # the healthy quantities are defined for a preference; SFT is measured as MaskDPO would see it
-        self._objective = (
-            objective.model_copy(update={"preference": "mask_dpo"}) if objective.preference == "none" else objective
-        )
+        self._objective = objective if objective.prefers else objective.model_copy(update={"preference": "mask_dpo"})
 
     @torch.no_grad()
     def measure(self, step: int, guidance: float) -> Validation:

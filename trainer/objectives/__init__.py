@@ -12,7 +12,9 @@ from trainer.objectives.capo import capo_loss
 from trainer.objectives.dpo import PreferenceLoss, dpo_loss, implicit_reward, timestep_weight
 from trainer.objectives.errors import pool_mask, region_error, split_regions
 from trainer.objectives.mask_dpo import mask_dpo_loss
+from trainer.objectives.options import next_beta, reason_weight, scale_gradient
 from trainer.objectives.scpo import shared_commonality_loss
+from trainer.objectives.sft import winner_loss
 
 __all__ = [
     "PreferenceLoss",
@@ -20,9 +22,13 @@ __all__ = [
     "dpo_loss",
     "implicit_reward",
     "mask_dpo_loss",
+    "next_beta",
     "pool_mask",
+    "reason_weight",
     "region_error",
+    "scale_gradient",
     "shared_commonality_loss",
     "split_regions",
     "timestep_weight",
+    "winner_loss",
 ]

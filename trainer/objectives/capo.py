@@ -16,6 +16,7 @@ def capo_loss(
     beta: float,
     weight: Tensor | float = 1.0,
     p_win: Tensor | None = None,
+    winner_penalty: float = 0.0,
 ) -> PreferenceLoss:
     """Plain DPO on errors of the *whole* crop (R = 1), each member under its own cropped condition; errors [B].
 
@@ -23,5 +24,12 @@ def capo_loss(
     MaskDPO avoids by masking, and the boundary between subject and background gets a preference gradient.
     """
     return dpo_loss(
-        win_error, lose_error, reference_win_error, reference_lose_error, beta=beta, weight=weight, p_win=p_win
+        win_error,
+        lose_error,
+        reference_win_error,
+        reference_lose_error,
+        beta=beta,
+        weight=weight,
+        p_win=p_win,
+        winner_penalty=winner_penalty,
     )

@@ -36,16 +36,21 @@ def dpo_loss(
     beta: float,
     weight: Tensor | float = 1.0,
     p_win: Tensor | None = None,
+    winner_penalty: float = 0.0,
 ) -> PreferenceLoss:
     """`-log sigmoid(r_win - r_lose)` of each pair, from the policy's and the reference's errors [B].
 
     `weight` is omega(t), [B] or a number. With `p_win` [B] in [0.5, 1] both outcomes count, as the annotators split
-    (conservative DPO); without it the winner is certain. At policy = reference the loss is ln 2 and its gradient is
+    (conservative DPO with each pair's own posterior); without it the winner is certain. `winner_penalty` >= 0 is
+    DPOP's lambda (arXiv 2402.13228): `lambda max(0, -r_win)` is taken off the margin inside the
+    sigmoid, so that a winner worse than the reference costs. At policy = reference the loss is ln 2 and its gradient is
     not zero. Source: Diffusion-DPO, equation 14, with the half kept outside beta.
     """
     win = implicit_reward(win_error, reference_win_error, beta=beta, weight=weight)
     lose = implicit_reward(lose_error, reference_lose_error, beta=beta, weight=weight)
     margin = win - lose
+    if winner_penalty:
+        margin = margin - winner_penalty * F.relu(-win)
     if p_win is None:
         losses = -F.logsigmoid(margin)
     else:

@@ -19,11 +19,13 @@ def mask_dpo_loss(
     weight: Tensor | float = 1.0,
     lose_foreground_error: Tensor | None = None,
     p_win: Tensor | None = None,
+    winner_penalty: float = 0.0,
 ) -> PreferenceLoss:
     """DPO on background errors plus `foreground_weight` times the winner's foreground error; all errors [B].
 
     Win and lose carry the same foreground: there plain DPO would pull one target both ways, so the foreground keeps
-    the inpainting loss instead. With `lose_foreground_error` the mean of both members' foregrounds is taken.
+    the inpainting loss instead. With `lose_foreground_error` the mean of both members' foregrounds is taken. `p_win`
+    and `winner_penalty` are those of `dpo_loss`.
     """
     preference = dpo_loss(
         win_error,
@@ -33,6 +35,7 @@ def mask_dpo_loss(
         beta=beta,
         weight=weight,
         p_win=p_win,
+        winner_penalty=winner_penalty,
     )
     foreground = win_foreground_error.float()
     if lose_foreground_error is not None:
