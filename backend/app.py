@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
@@ -67,6 +67,15 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
+nowhere = APIRouter()
+
+
+@nowhere.get("/{path:path}", include_in_schema=False)
+def nothing_here() -> None:
+    """Behind the guard like any page, so that an address that leads nowhere still shows the way on."""
+    raise HTTPException(404)
+
+
 @health.get("/readyz", include_in_schema=False)
 def readyz(request: Request) -> JSONResponse:
     """Whether the database is at the newest schema and the blob store answers; 503 names what is not."""
@@ -128,4 +137,5 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         app.include_router(room.router, include_in_schema=False)
     # Pages are not compressed: they carry CSRF tokens, whose bytes compression would give away.
     app.mount("/static", GZipMiddleware(VersionedStatic(directory=STATIC), minimum_size=1000), name="static")
+    app.include_router(nowhere)
     return app

@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from backend.accounts.service import ensure_first_admin
 from backend.cli_web import address_of, listen
@@ -124,10 +124,19 @@ def _insist(check: Check) -> None:
 def furnish(settings: Settings, database: Database) -> str | None:
     """Makes the first admin and the demo project where they are missing; the path of a login link, if one is due."""
     connect_bell(settings, database)
-    with database.transaction() as session:
-        link = ensure_first_admin(session)
+    link = _first_link(database)
     ensure_demo(database, settings)
     return link
+
+
+def _first_link(database: Database) -> str | None:
+    try:
+        with database.transaction() as session:
+            return ensure_first_admin(session)
+    except IntegrityError:
+        # Another start made the first admin at this very moment.
+        with database.transaction() as session:
+            return ensure_first_admin(session)
 
 
 def services_of(listener: socket.socket) -> list[Service]:

@@ -174,6 +174,7 @@ def test_errors_are_pages_in_words_for_people_and_documents_for_programs(
 ) -> None:
     page = as_admin.get(path, headers=HTML)
     assert page.status_code == status and "<h1>" in page.text and "Traceback" not in page.text
+    assert 'href="/account"' in page.text
     assert as_admin.get(path).json()["status"] == status
 
 
