@@ -1,7 +1,7 @@
 """What the catalogue takes in and gives out over REST."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -23,10 +23,30 @@ class ProjectSettings(BaseModel):
     model_config = ConfigDict(extra="allow")
     judgments_per_comparison: int = Field(1, ge=1, le=25)
     """How many people judge each comparison."""
+    paused: bool = False
+    """Nothing is served."""
+    reasons: Literal["off", "optional", "required"] = "optional"
+    """Whether a loser's reasons are asked for."""
     send_when_complete: bool = True
     """An answer that is complete sends itself."""
     allow_incomplete: bool = False
     """An answer without any win or lose may be sent."""
+    best_worst: bool = False
+    """Win/lose over several names exactly one best and one worst."""
+    ask_strength: bool = False
+    """A choice between two says whether it is slightly or clearly better."""
+    mark_regions: bool = True
+    """Where a hallucination is may be marked in the image."""
+    reveal_after_vote: bool = False
+    """Who made the two images of an arena is told after the vote, which then stands."""
+    break_minutes: int = Field(25, ge=0, le=240)
+    """A break is suggested after so many minutes without one; 0 never."""
+    qualification_required: bool = False
+    """Annotators judge only once they have passed the test."""
+    qualification_pass_mark: int = Field(80, ge=1, le=100)
+    """Percent of the test's questions that must be right."""
+    qualification_attempts: int = Field(3, ge=1, le=20)
+    """How often the test may be taken."""
     show_agreement: bool = True
     """Annotators see how often they agree with the checks."""
 

@@ -91,7 +91,10 @@ def submit_judgment(
     """Answers the comparison: 201 when the answer is new, 200 with the stored one when it is sent again."""
     judgment, created = service.submit(session, person, assignment_id, key, body)
     response.status_code = 201 if created else 200
-    return views.judgments_out(session, [judgment], for_lead=False)[0]
+    out = views.judgments_out(session, [judgment], for_lead=False)[0]
+    if out.kind == ComparisonKind.ARENA:
+        out.revealed = service.revealed(session, judgment)
+    return out
 
 
 @router.patch("/assignments/{assignment_id}/judgment", dependencies=JUDGE)

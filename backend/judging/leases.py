@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from backend.accounts.models import Person
 from backend.catalogue.models import Project
+from backend.catalogue.schemas import ProjectSettings
 from backend.judging import repository
 from backend.judging.models import Assignment, AssignmentState
 from backend.judging.repository import LeasedRow, Servable
@@ -39,15 +40,12 @@ class Claimed:
     state: Literal["ready", "finished", "waiting", "empty", "paused"]
 
 
-def judging_settings(project: Project) -> dict[str, Any]:
-    """The project's settings that judging knows, with their defaults.
+_DEFAULTS = ProjectSettings().model_dump()
 
-    `reasons`: off, optional or required; `send_when_complete`: a complete answer leaves by itself; `paused`: nothing is
-    served.
-    """
-    stored = project.settings or {}
-    defaults = {"reasons": "optional", "send_when_complete": True, "paused": False}
-    return {name: stored.get(name, value) for name, value in defaults.items()}
+
+def judging_settings(project: Project) -> dict[str, Any]:
+    """The project's settings (`ProjectSettings`), with their defaults."""
+    return {**_DEFAULTS, **(project.settings or {})}
 
 
 def claim(

@@ -33,6 +33,18 @@ class AssignmentState(StrEnum):
     RELEASED = "released"
 
 
+class Purpose(StrEnum):
+    """What a comparison was served for. Only `regular` answers take slots, count and vote.
+
+    `gold`: its answer is known. `repeat`: the annotator has judged it before. `set_aside`: a lead had it judged anew.
+    """
+
+    REGULAR = "regular"
+    GOLD = "gold"
+    REPEAT = "repeat"
+    SET_ASIDE = "set_aside"
+
+
 class Outcome(StrEnum):
     """What a judgment says as a whole; for `marks` the single candidates carry win and lose."""
 
@@ -66,7 +78,8 @@ class Comparison(Base, Identified, Timestamped):
     """Candidates of one condition put to judgment under a criterion.
 
     `wanted` judgments are asked for; `open_slots` of them are neither given nor leased. `propensity` is the
-    probability with which this comparison was chosen to be made.
+    probability with which this comparison was chosen to be made. `matchup_id` names the two generators that meet, where
+    there are two.
     """
 
     __tablename__ = "comparisons"
@@ -82,6 +95,7 @@ class Comparison(Base, Identified, Timestamped):
     priority: Mapped[int] = mapped_column(default=0)
     propensity: Mapped[float] = mapped_column(default=1.0)
     candidates_hash: Mapped[str] = mapped_column(String(64))
+    matchup_id: Mapped[int | None] = reference("matchups.id", nullable=True, ondelete="SET NULL", index=False)
     entries: Mapped[list["ComparisonCandidate"]] = relationship(
         order_by="ComparisonCandidate.position", lazy="raise", back_populates="comparison"
     )
@@ -90,6 +104,14 @@ class Comparison(Base, Identified, Timestamped):
         Index(
             "ix_comparisons_servable",
             "project_id",
+            "priority",
+            "id",
+            postgresql_where=text("open_slots > 0 AND state = 'open'"),
+            sqlite_where=text("open_slots > 0 AND state = 'open'"),
+        ),
+        Index(
+            "ix_comparisons_servable_matchup",
+            "matchup_id",
             "priority",
             "id",
             postgresql_where=text("open_slots > 0 AND state = 'open'"),
@@ -117,19 +139,30 @@ _LIVE = text("state IN ('leased', 'submitted', 'skipped')")
 
 
 class Assignment(Base, Identified, Timestamped):
-    """A comparison leased to one annotator; `shown_order` lists the entries' positions from left to right."""
+    """A comparison leased to one annotator; `shown_order` lists the entries' positions from left to right.
+
+    `propensity` is the probability with which the claim came to this comparison's matchup (1 where none was chosen).
+    """
 
     __tablename__ = "assignments"
     comparison_id: Mapped[int] = reference("comparisons.id", index=False)
     comparison: Mapped[Comparison] = relationship(lazy="raise")
     person_id: Mapped[int] = reference("people.id", index=False)
     state: Mapped[AssignmentState] = enum_column(AssignmentState, default=AssignmentState.LEASED)
+    purpose: Mapped[Purpose] = enum_column(Purpose, default=Purpose.REGULAR)
     shown_order: Mapped[list[Any]]
+    propensity: Mapped[float] = mapped_column(default=1.0)
     lease_expires_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     __table_args__ = (
         Index(
-            "uq_assignments_live", "comparison_id", "person_id", unique=True, postgresql_where=_LIVE, sqlite_where=_LIVE
+            "uq_assignments_live",
+            "comparison_id",
+            "person_id",
+            "purpose",
+            unique=True,
+            postgresql_where=_LIVE,
+            sqlite_where=_LIVE,
         ),
         Index("ix_assignments_person_id_state_id", "person_id", "state", "id"),
         Index(
@@ -142,7 +175,10 @@ class Assignment(Base, Identified, Timestamped):
 
 
 class Judgment(Base, Identified, Timestamped):
-    """What one annotator said of one assignment, in its latest revision."""
+    """What one annotator said of one assignment, in its latest revision.
+
+    `agrees` says of a gold item whether it was answered as is known, of a repeat whether as the first time.
+    """
 
     __tablename__ = "judgments"
     assignment_id: Mapped[int] = reference("assignments.id", index=False, unique=True)
@@ -159,6 +195,8 @@ class Judgment(Base, Identified, Timestamped):
     comment: Mapped[str] = mapped_column(Text, default="")
     seconds: Mapped[float | None]
     is_simulated: Mapped[bool] = mapped_column(default=False)
+    purpose: Mapped[Purpose] = enum_column(Purpose, default=Purpose.REGULAR)
+    agrees: Mapped[bool | None]
     updated_at: Mapped[datetime]
     marks: Mapped[list["JudgmentMark"]] = relationship(lazy="raise", cascade="all, delete-orphan")
     __table_args__ = (

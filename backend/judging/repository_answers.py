@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.orm import Session, selectinload
 
-from backend.catalogue.models import Condition, Criterion
+from backend.catalogue.models import Candidate, Condition, Criterion, Generator
 from backend.judging.answers import Answer, ShownCandidate, VoteValue
 from backend.judging.models import (
     Comparison,
@@ -77,10 +77,23 @@ def write_answer(session: Session, judgment: Judgment, answer: Answer, shown: Se
                     "mark": mark.value,
                     "shown_position": position,
                     "reasons": list(reasons),
+                    "regions": list(regions),
                 }
-                for position, (candidate, (mark, reasons)) in enumerate(zip(shown, answer.marks, strict=True))
+                for position, (candidate, (mark, reasons, regions)) in enumerate(zip(shown, answer.marks, strict=True))
             ],
         )
+
+
+def generators_shown(session: Session, judgment_id: int) -> list[str]:
+    """The names of the generators whose images a judgment is about, in shown order."""
+    query = (
+        select(Generator.name)
+        .join(Candidate, Candidate.generator_id == Generator.id)
+        .join(JudgmentMark, JudgmentMark.candidate_id == Candidate.id)
+        .where(JudgmentMark.judgment_id == judgment_id)
+        .order_by(JudgmentMark.shown_position)
+    )
+    return list(session.scalars(query))
 
 
 def write_votes(session: Session, judgment: Judgment, votes: Sequence[VoteValue], facts: ComparisonFacts) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.catalogue.models import Criterion
 from backend.judging.models import ComparisonKind, ComparisonState, Mark, Outcome
@@ -11,8 +11,32 @@ from backend.judging.models import ComparisonKind, ComparisonState, Mark, Outcom
 # A prefetch of more would only let leases run out unseen.
 MAX_CLAIM = 5
 
+# More marks on one image say no more than that it is bad.
+MAX_REGIONS = 10
+
 SkipReason = Literal["cannot_tell", "broken_image", "unclear_task", "uncomfortable"]
 Reason = Literal["scale", "position", "viewpoint", "other"]
+
+
+class Region(BaseModel):
+    """Where in a candidate something is wrong, in fractions of its width and height: a point, or a box from (x, y)."""
+
+    model_config = ConfigDict(extra="forbid")
+    x: float = Field(ge=0, le=1)
+    y: float = Field(ge=0, le=1)
+    width: float | None = Field(None, gt=0, le=1)
+    height: float | None = Field(None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _within_the_image(self) -> "Region":
+        if (self.width is None) != (self.height is None):
+            raise ValueError("A region is a point (x, y) or a box (x, y, width, height).")
+        if self.x + (self.width or 0) > 1.0001 or self.y + (self.height or 0) > 1.0001:
+            raise ValueError("The box reaches beyond the image: x + width and y + height are at most 1.")
+        return self
+
+
+Regions = Annotated[list[Region], Field(max_length=MAX_REGIONS)]
 
 
 class MarkIn(BaseModel):
@@ -21,20 +45,24 @@ class MarkIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     mark: Mark = Mark.NONE
     reasons: list[Reason] = []
+    regions: Regions = []
 
 
 class AnswerIn(BaseModel):
     """An annotator's answer.
 
     Win/lose: outcome `marks` with one entry of `marks` a candidate, in shown order. Pairwise and arena: outcome
-    `choice` with `choice` left or right and `reasons` against the other one, or outcome `tie` or `both_bad`. Any kind:
-    outcome `skip` with a `skip_reason`. `seconds` is the time the comparison was looked at.
+    `choice` with `choice` left or right, `reasons` and `regions` against the other one, and `strength` (1 slightly,
+    2 clearly better) where the project asks for it; or outcome `tie`, `both_good` or `both_bad`. Any kind: outcome
+    `skip` with a `skip_reason`. `seconds` is the time the comparison was looked at.
     """
 
     model_config = ConfigDict(extra="forbid")
     outcome: Outcome
     choice: Literal["left", "right"] | None = None
+    strength: Literal[1, 2] | None = None
     reasons: list[Reason] = []
+    regions: Regions = []
     marks: list[MarkIn] | None = None
     skip_reason: SkipReason | None = None
     comment: str = Field("", max_length=2000)
@@ -46,7 +74,9 @@ class AnswerOut(BaseModel):
 
     outcome: Outcome
     choice: Literal["left", "right"] | None
+    strength: int | None
     reasons: list[str]
+    regions: list[Region]
     marks: list[MarkIn]
     skip_reason: str | None
     comment: str
@@ -104,7 +134,10 @@ class LeaseOut(BaseModel):
 
 
 class JudgmentOut(BaseModel):
-    """A judgment in its latest revision; `person_*` and `comparison_id` are given to leads only."""
+    """A judgment in its latest revision; `person_*` and `comparison_id` are given to leads only.
+
+    `revealed` names the generators in shown order after an arena vote, where the project tells.
+    """
 
     id: int
     assignment_id: int
@@ -120,6 +153,7 @@ class JudgmentOut(BaseModel):
     comparison_id: int | None = None
     person_id: int | None = None
     person_name: str | None = None
+    revealed: list[str] | None = None
 
 
 class AssignmentDetailOut(BaseModel):

@@ -27,7 +27,7 @@ from backend.judging.leases import (
 )
 from backend.judging.models import AssignmentState, ComparisonKind, ComparisonState
 from backend.judging.repository import Servable
-from backend.judging.submission import revise, stored_answer, submit
+from backend.judging.submission import revealed, revise, stored_answer, submit
 from backend.kit.database import utcnow
 from backend.kit.errors import Invalid
 
@@ -43,6 +43,7 @@ __all__ = [
     "progress",
     "release",
     "renew",
+    "revealed",
     "revise",
     "stored_answer",
     "submit",

@@ -5,10 +5,11 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from backend.accounts.models import Person
+from backend.catalogue.models import Project
 from backend.judging import repository, repository_answers
-from backend.judging.answers import Answer, read_answer, votes_of
-from backend.judging.leases import AlreadyJudged, LeaseLost, lease_lost, own_assignment, retake
-from backend.judging.models import Assignment, AssignmentState, Judgment, Mark, Outcome
+from backend.judging.answers import Answer, Marked, Policy, read_answer, votes_of
+from backend.judging.leases import AlreadyJudged, LeaseLost, judging_settings, lease_lost, own_assignment, retake
+from backend.judging.models import Assignment, AssignmentState, ComparisonKind, Judgment, Mark, Outcome
 from backend.judging.repository import ComparisonFacts
 from backend.judging.schemas import AnswerIn
 from backend.kit.database import utcnow
@@ -36,7 +37,7 @@ def submit(
             assignment_id=assignment.id,
         )
     facts = repository.facts(session, assignment.comparison_id)
-    answer = read_answer(given, facts.kind, len(assignment.shown_order))
+    answer = read_answer(given, facts.kind, len(assignment.shown_order), _policy(session, person, facts))
     skips = answer.outcome is Outcome.SKIP
     final = AssignmentState.SKIPPED if skips else AssignmentState.SUBMITTED
     if assignment.state == AssignmentState.LEASED:
@@ -53,6 +54,7 @@ def submit(
         outcome=answer.outcome,
         skip_reason=answer.skip_reason,
         comment=answer.comment,
+        strength=answer.strength,
         seconds=given.seconds,
         is_simulated=person.is_simulated,
         created_at=now,
@@ -66,6 +68,13 @@ def submit(
         repository.count_judgment(session, assignment.comparison_id, 1)
     _write(session, assignment, judgment, answer, facts)
     return judgment, True
+
+
+def _policy(session: Session, person: Person, facts: ComparisonFacts) -> Policy:
+    # Simulated annotators have no words for what they were not told: nothing is asked of them.
+    if person.is_simulated:
+        return Policy()
+    return Policy.of(judging_settings(session.get_one(Project, facts.project_id)))
 
 
 def _write(
@@ -98,13 +107,16 @@ def revise(
         raise NotFound("This comparison has no answer of yours yet: submit one first.")
     before = stored_answer(judgment, len(assignment.shown_order))
     facts = repository.facts(session, assignment.comparison_id)
-    answer = read_answer(given, facts.kind, len(assignment.shown_order))
+    if judgment.outcome != Outcome.SKIP and is_revealed(session, facts):
+        raise Conflict("You have seen who made these two, so your vote on them stands.")
+    answer = read_answer(given, facts.kind, len(assignment.shown_order), _policy(session, person, facts))
     if answer == before:
         return judgment
     _move_counters(session, assignment, before, answer)
     repository_answers.append_revision(session, judgment.id, judgment.revision, before.as_json(), judgment.updated_at)
     judgment.revision += 1
     judgment.outcome, judgment.skip_reason, judgment.comment = answer.outcome, answer.skip_reason, answer.comment
+    judgment.strength = answer.strength
     judgment.updated_at = now
     session.flush()
     repository_answers.forget_answer(session, judgment.id)
@@ -131,7 +143,21 @@ def _move_counters(session: Session, assignment: Assignment, before: Answer, aft
 
 def stored_answer(judgment: Judgment, count: int) -> Answer:
     """The answer a judgment (with its marks loaded) holds."""
-    marks: list[tuple[Mark, tuple[str, ...]]] = [(Mark.NONE, ())] * count
+    marks = [Marked(Mark.NONE)] * count
     for mark in judgment.marks:
-        marks[mark.shown_position] = (Mark(mark.mark), tuple(mark.reasons))
-    return Answer(Outcome(judgment.outcome), tuple(marks), judgment.skip_reason, judgment.comment)
+        marks[mark.shown_position] = Marked(Mark(mark.mark), tuple(mark.reasons), tuple(mark.regions))
+    return Answer(Outcome(judgment.outcome), tuple(marks), judgment.skip_reason, judgment.comment, judgment.strength)
+
+
+def is_revealed(session: Session, facts: ComparisonFacts) -> bool:
+    """Whether who has voted on this comparison is told who made its images."""
+    if facts.kind is not ComparisonKind.ARENA:
+        return False
+    return bool(judging_settings(session.get_one(Project, facts.project_id))["reveal_after_vote"])
+
+
+def revealed(session: Session, judgment: Judgment) -> list[str] | None:
+    """The generators' names in shown order, once an arena vote is given and the project tells; else None."""
+    if judgment.outcome == Outcome.SKIP or not is_revealed(session, repository.facts(session, judgment.comparison_id)):
+        return None
+    return repository_answers.generators_shown(session, judgment.id)

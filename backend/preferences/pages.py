@@ -29,6 +29,7 @@ OUTCOME_WORDS = {
     Outcome.MARKS: "marked",
     Outcome.CHOICE: "chose",
     Outcome.TIE: "tie",
+    Outcome.BOTH_GOOD: "both good",
     Outcome.BOTH_BAD: "both bad",
     Outcome.SKIP: "skipped",
 }
