@@ -19,6 +19,7 @@ from torch import Tensor
 from trainer.contract.errors import ConfigError, StorageError
 from trainer.contract.images import Pixels, check_mask, encode_png, load_pixels, paste_foreground
 from trainer.contract.sampling import RESULTS, SampleItem, SampleRequest, SampleResult, Verdict, read_results
+from trainer.contract.snapshot import Condition, Snapshot
 from trainer.data.source import to_mask, to_tensor
 from trainer.noise import sampling_noise
 
@@ -36,9 +37,45 @@ class Prompted:
     seed: int
 
 
+def with_text(backbone: Backbone, conditions: Sequence[tuple[Pixels, Pixels, str, int]]) -> list[Prompted]:
+    """Conditions (image, mask, prompt, seed) of one size with their texts encoded.
+
+    A prompt that comes twice is read once, unless the text encoder reads the picture with it.
+    """
+    prompts = [prompt for _, _, prompt, _ in conditions]
+    if backbone.text_sees_image:
+        images, masks = [image for image, *_ in conditions], [mask for _, mask, *_ in conditions]
+        text = backbone.encode_text(prompts, to_tensor(images), to_mask(masks))
+        places = list(range(len(conditions)))
+    else:
+        distinct = sorted(set(prompts))
+        text = backbone.encode_text(distinct)
+        places = [distinct.index(prompt) for prompt in prompts]
+    return [
+        Prompted(image, mask, {name: value[place].clone() for name, value in text.items()}, seed)
+        for (image, mask, _, seed), place in zip(conditions, places, strict=True)
+    ]
+
+
+def prompted(snapshot: Snapshot, backbone: Backbone, rows: Sequence[tuple[Condition, int]]) -> list[Prompted]:
+    """Conditions of a snapshot, all of one size, each with a seed."""
+    loaded = [
+        (
+            load_pixels(snapshot.path(row.image), "RGB", row.image),
+            load_pixels(snapshot.path(row.mask), "L", row.mask),
+            row.prompt,
+            seed,
+        )
+        for row, seed in rows
+    ]
+    return with_text(backbone, loaded)
+
+
 @torch.no_grad()
-def sample_images(backbone: Backbone, items: Sequence[Prompted], *, steps: int, guidance: float) -> list[Pixels]:
-    """Images [H,W,3] with the true foreground pasted, for conditions of one size.
+def sample_images(
+    backbone: Backbone, items: Sequence[Prompted], *, steps: int, guidance: float, paste: bool = True
+) -> list[Pixels]:
+    """Images [H,W,3] for conditions of one size, with the true foreground pasted unless `paste` is off.
 
     An item's noise depends on its seed alone, so an image does not depend on what is sampled beside it.
     """
@@ -49,6 +86,8 @@ def sample_images(backbone: Backbone, items: Sequence[Prompted], *, steps: int, 
     text = {name: torch.stack([item.text[name] for item in items]).to(backbone.device) for name in items[0].text}
     latents = backbone.sample(noise.to(backbone.device), condition, text, steps=steps, guidance=guidance)
     pixels = _to_pixels(backbone.decode(latents))
+    if not paste:
+        return pixels
     return [paste_foreground(image, item.image, item.mask) for image, item in zip(pixels, items, strict=True)]
 
 
@@ -123,12 +162,9 @@ def _run_batch(
     backbone: Backbone, request: SampleRequest, batch: list[tuple[SampleItem, Pixels, Pixels]], out: Path
 ) -> Iterator[SampleResult]:
     begun = time.monotonic()
-    prompts = sorted({item.prompt for item, _, _ in batch})
-    encoded = backbone.encode_text(prompts)
-    texts = {p: {name: value[i] for name, value in encoded.items()} for i, p in enumerate(prompts)}
-    prompted = [Prompted(image, mask, texts[item.prompt], item.seed) for item, image, mask in batch]
+    items = with_text(backbone, [(image, mask, item.prompt, item.seed) for item, image, mask in batch])
     sampler = request.generator.sampler
-    images = sample_images(backbone, prompted, steps=sampler.steps, guidance=sampler.guidance)
+    images = sample_images(backbone, items, steps=sampler.steps, guidance=sampler.guidance)
     seconds = (time.monotonic() - begun) / len(batch)
     verdicts = judge(images, [mask for _, _, mask in batch], [item.spatialworld for item, _, _ in batch])
     for (item, _, _), image, verdict in zip(batch, images, verdicts, strict=True):
