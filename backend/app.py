@@ -23,6 +23,7 @@ from backend.jobs import pages as jobs_pages
 from backend.judging import api as judging_api
 from backend.judging import pages as judging_pages
 from backend.kit.blobs import open_blobs
+from backend.kit.body_limit import BodyLimit
 from backend.kit.database import Database
 from backend.kit.migrations import current_revision, head_revision
 from backend.kit.pages import STATIC
@@ -129,6 +130,13 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     app.state.projects = InvitedProjects()
     app.state.blobs = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)
     connect_bell(settings, app.state.database)
+    # A form around the largest image, and one around the largest import.
+    app.add_middleware(
+        BodyLimit,
+        limit=(settings.max_upload_mb + 1) << 20,
+        large=r"/imports?$",
+        large_limit=(settings.max_import_mb + 1) << 20,
+    )
     install_web(app, https=settings.secure_cookies)
     app.include_router(health)
     for room in API_ROOMS:

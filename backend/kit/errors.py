@@ -61,3 +61,7 @@ class Gone(AppError):
 
 class TooMany(AppError):
     status, code, title = 429, "too_many_requests", "Too many requests"
+
+
+class TooLarge(AppError):
+    status, code, title = 413, "too_large", "The request is too large"
