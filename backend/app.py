@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -24,7 +25,7 @@ from backend.judging import api as judging_api
 from backend.judging import pages as judging_pages
 from backend.kit.blobs import open_blobs
 from backend.kit.body_limit import BodyLimit
-from backend.kit.database import Database
+from backend.kit.database import THREADS, Database
 from backend.kit.migrations import current_revision, head_revision
 from backend.kit.pages import STATIC
 from backend.kit.web import install_web
@@ -113,6 +114,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = THREADS
         yield
         if database is None:
             app.state.database.dispose()

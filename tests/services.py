@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 POSTGRES_URL = "INPAINTDPO_TEST_POSTGRES_URL"
 REDIS_URL = "INPAINTDPO_TEST_REDIS_URL"
 CHROMIUM = "INPAINTDPO_TEST_CHROMIUM"
@@ -68,6 +70,19 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> No
     raise RuntimeError(f"A service for the tests did not answer on port {port}:\n{log.read_text()[-2000:]}")
 
 
+def _wait_until_started(url: str) -> None:
+    """Postgres listens a moment before it lets anybody in."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        try:
+            psycopg.connect(url).close()
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def _unprivileged() -> dict[str, int | list[int]]:
     """Popen arguments that leave root behind, since Postgres refuses to run as root."""
     if os.geteuid() != 0:
@@ -94,8 +109,11 @@ def _stopping(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The SQLAlchemy URL of a Postgres server whose user may create databases."""
+def postgres(*settings: str) -> Iterator[str]:
+    """The SQLAlchemy URL of a Postgres server whose user may create databases.
+
+    One that is started here takes `settings` ("fsync=on"); by default it forgets what a crash interrupts.
+    """
     if url := os.environ.get(POSTGRES_URL):
         yield url
         return
@@ -110,7 +128,8 @@ def postgres() -> Iterator[str]:
         data, log, port = Path(folder) / "data", Path(folder) / "log", free_port()
         command = [initdb, "-D", str(data), "-U", "inpaintdpo", "--auth=trust", "--encoding=UTF8", "--no-sync"]
         subprocess.run(command, check=True, capture_output=True, cwd=folder, **account)
-        options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "listen_addresses=127.0.0.1"]
+        settings = ("fsync=off", "max_connections=200", "listen_addresses=127.0.0.1", *settings)
+        options = [part for setting in settings for part in ("-c", setting)]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [server, "-D", str(data), "-p", str(port), "-k", folder, *options],
@@ -121,6 +140,7 @@ def postgres() -> Iterator[str]:
             )
             with _stopping(process):
                 _wait_for_port(port, process, log)
+                _wait_until_started(f"postgresql://inpaintdpo@127.0.0.1:{port}/postgres")
                 yield f"postgresql+psycopg://inpaintdpo@127.0.0.1:{port}/postgres"
 
 

@@ -111,7 +111,7 @@ def _scope_of(dependant: Dependant | None) -> str | None:
     return None
 
 
-def current_identity(request: Request) -> Identity:
+async def current_identity(request: Request) -> Identity:
     identity: Identity | None = getattr(request.state, "identity", None)
     if identity is None:
         raise Unauthenticated("Log in, or send an API token as `Authorization: Bearer …`.")
@@ -121,13 +121,13 @@ def current_identity(request: Request) -> Identity:
 CurrentIdentity = Annotated[Identity, Depends(current_identity)]
 
 
-def current_person(identity: CurrentIdentity) -> Person:
+async def current_person(identity: CurrentIdentity) -> Person:
     """The person asking; a detached row, to be read but not changed."""
     return identity.person
 
 
 def _at_least(role: Role) -> Callable[[Person], Person]:
-    def person_with_role(person: Annotated[Person, Depends(current_person)]) -> Person:
+    async def person_with_role(person: Annotated[Person, Depends(current_person)]) -> Person:
         if RANK[Role(person.role)] < RANK[role]:
             who = "leads and admins" if role is Role.LEAD else "admins"
             raise Forbidden(f"This is for {who}. Ask one of them if you need it.")
@@ -158,7 +158,7 @@ def require_scope(scope: str) -> Any:
     if scope not in SCOPES:
         raise ValueError(f"Unknown scope {scope!r}; known are {', '.join(SCOPES)}.")
 
-    def scope_is_checked_by_the_guard() -> None:
+    async def scope_is_checked_by_the_guard() -> None:
         return None
 
     scope_is_checked_by_the_guard.scope = scope  # type: ignore[attr-defined]  # read by `_scope_of`

@@ -43,7 +43,7 @@ def start_session(session: Session, person: Person, user_agent: str) -> str:
 def authenticate_session(database: Database, cookie: str, settings: Settings) -> LoginSession | None:
     """The live session of a cookie; None when it is unknown, idle for too long, expired, or its person inactive."""
     now = utcnow()
-    with database.reading() as session:
+    with database.looking_up() as session:
         found = repository.live_session(session, fingerprint(cookie), now, idle_limit(settings, now))
         session.expunge_all()
     if found is not None and found.last_seen_at < now - TOUCH_EVERY:
@@ -55,7 +55,7 @@ def authenticate_session(database: Database, cookie: str, settings: Settings) ->
 def authenticate_token(database: Database, secret: str) -> ApiToken | None:
     """The live API token of a secret; None when it is unknown, expired, revoked, or its person inactive."""
     now = utcnow()
-    with database.reading() as session:
+    with database.looking_up() as session:
         found = repository.live_token(session, fingerprint(secret), now)
         session.expunge_all()
     if found is not None and (found.last_used_at is None or found.last_used_at < now - TOUCH_EVERY):

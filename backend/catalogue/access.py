@@ -11,7 +11,7 @@ from backend.accounts.access import CurrentPerson
 from backend.accounts.models import Person, Role
 from backend.catalogue import repository
 from backend.catalogue.models import Project
-from backend.kit.database import ReadSession
+from backend.kit.database import Database, ReadSession, get_database
 from backend.kit.errors import Forbidden, NotFound
 
 Slug = Annotated[str, Path(max_length=60, description="The project's short name in URLs.")]
@@ -22,19 +22,22 @@ def may_see(session: ReadSession, person: Person, project: Project) -> bool:
     return person.role == Role.ADMIN or repository.is_member(session, project.id, person.id)
 
 
-def _project_for_member(slug: Slug, person: CurrentPerson, session: ReadSession) -> Project:
-    project = repository.project_by_slug(session, slug)
+def _project_for_member(
+    slug: Slug, person: CurrentPerson, database: Annotated[Database, Depends(get_database)]
+) -> Project:
+    with database.looking_up() as session:
+        project = repository.project_seen_by(session, slug, person)
+        session.expunge_all()
     # One answer for "not there" and "not yours": whether a project exists is not everybody's to know.
-    if project is None or not may_see(session, person, project):
+    if project is None:
         raise NotFound(f"There is no project “{slug}” among yours. Ask its lead to add you, or check the address.")
-    session.expunge(project)
     return project
 
 
 ProjectForMember = Annotated[Project, Depends(_project_for_member)]
 
 
-def _project_for_lead(project: ProjectForMember, person: CurrentPerson) -> Project:
+async def _project_for_lead(project: ProjectForMember, person: CurrentPerson) -> Project:
     if person.role not in (Role.LEAD, Role.ADMIN):
         raise Forbidden("Only leads and admins can open this part of a project.")
     return project

@@ -53,6 +53,11 @@ def project_by_slug(session: Session, slug: str) -> Project | None:
     return session.scalar(select(Project).where(Project.slug == slug))
 
 
+def project_seen_by(session: Session, slug: str, person: Person) -> Project | None:
+    """The project, if the person works in it: admins in all, others where they are members."""
+    return session.scalar(_projects_of(person).where(Project.slug == slug))
+
+
 def project_for_update(session: Session, project_id: int) -> Project:
     return session.scalars(select(Project).where(Project.id == project_id).with_for_update()).one()
 

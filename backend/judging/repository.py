@@ -404,39 +404,3 @@ def recent_seconds(session: Session, project_id: int, person_id: int, limit: int
         .limit(limit)
     )
     return [value for value in session.scalars(query) if value is not None]
-
-
-# --- images ------------------------------------------------------------------------------------------------------
-
-
-def shown_digest(session: Session, assignment_id: int, person_id: int, shown_position: int) -> str | None:
-    """The blob of the image at a shown position of the person's own live assignment."""
-    order = session.scalar(_own_live(assignment_id, person_id, Assignment.shown_order))
-    if order is None or not 0 <= shown_position < len(order):
-        return None
-    return session.scalar(
-        select(Candidate.image_digest)
-        .join(ComparisonCandidate, ComparisonCandidate.candidate_id == Candidate.id)
-        .join(Assignment, Assignment.comparison_id == ComparisonCandidate.comparison_id)
-        .where(Assignment.id == assignment_id, ComparisonCandidate.position == order[shown_position])
-    )
-
-
-def _own_live(assignment_id: int, person_id: int, column: Any) -> Select[Any]:
-    return select(column).where(
-        Assignment.id == assignment_id, Assignment.person_id == person_id, Assignment.state.in_(LIVE)
-    )
-
-
-def condition_digests(session: Session, assignment_id: int, person_id: int) -> tuple[str | None, str, str] | None:
-    """(cut-out or None, condition image, mask) of the person's own live assignment."""
-    query = (
-        _own_live(assignment_id, person_id, Subject.cutout_digest)
-        .add_columns(Condition.image_digest, Condition.mask_digest)
-        .select_from(Assignment)
-        .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .join(Condition, Condition.id == Comparison.condition_id)
-        .join(Subject, Subject.id == Condition.subject_id)
-    )
-    row = session.execute(query).one_or_none()
-    return (row[0], row[1], row[2]) if row else None

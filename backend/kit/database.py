@@ -1,15 +1,20 @@
 """The database behind one door: engines, transactions and the column types both dialects share."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import JSON, BigInteger, DateTime, Engine, Identity, Integer, MetaData, create_engine, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -17,6 +22,11 @@ from sqlalchemy.types import TypeDecorator
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+# Threads that serve requests, and requests that write at a time. A writer keeps its connection while it waits for a
+# thread to commit in, so there are connections for all of both: no thread ever waits for one that waits for a thread.
+THREADS, WRITERS = 20, 10
+# A connection is asked whether it still lives only after this long without use.
+TRUST_SECONDS = 5.0
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 Json = JSON().with_variant(JSONB(), "postgresql")
@@ -77,7 +87,7 @@ class Database:
     each other instead of failing at the first write; a reading one never waits.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 20) -> None:
+    def __init__(self, url: str, *, pool_size: int = THREADS + WRITERS) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
@@ -89,18 +99,21 @@ class Database:
         else:
             options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
             self.engine = create_engine(
-                self.url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, connect_args={"options": options}
+                self.url, pool_size=pool_size, max_overflow=10, connect_args={"options": options}
             )
+            event.listen(self.engine, "checkin", _note_use)
+            event.listen(self.engine, "checkout", _check_alive)
         self.reader: Engine = self.engine.execution_options(begin_mode="DEFERRED")
+        # Without a transaction around it a statement costs one round trip instead of three.
+        self._looker = self.reader if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._writers: RunVar[CapacityLimiter] = RunVar(f"writers of {id(self)}")
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """One writing transaction: commits at the end, rolls back on any error, then runs what `after_commit` kept."""
         with Session(self.engine, expire_on_commit=False) as session:
-            with session.begin():
-                yield session
-            for action in session.info.pop("after_commit", []):
-                action()
+            yield session
+            _commit(session)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -109,6 +122,21 @@ class Database:
         with Session(self.reader, expire_on_commit=False) as session:
             yield session
 
+    @contextmanager
+    def looking_up(self) -> Iterator[Session]:
+        """For single statements that only read, each of which stands for itself."""
+        with Session(self._looker, expire_on_commit=False) as session:
+            yield session
+
+    def writers(self) -> CapacityLimiter:
+        """Admits the requests that write, of one event loop. SQLite takes one at a time; here they wait in line."""
+        try:
+            return self._writers.get()
+        except LookupError:
+            limiter = CapacityLimiter(1 if self.is_sqlite else WRITERS)
+            self._writers.set(limiter)
+            return limiter
+
     def dispose(self) -> None:
         self.engine.dispose()
 
@@ -116,6 +144,26 @@ class Database:
 def after_commit(session: Session, action: Callable[[], None]) -> None:
     """Runs `action` once the session's transaction has committed; a rollback drops it."""
     session.info.setdefault("after_commit", []).append(action)
+
+
+def _commit(session: Session) -> None:
+    session.commit()
+    for action in session.info.pop("after_commit", []):
+        action()
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _check_alive(connection: Any, record: Any, _proxy: Any) -> None:
+    if time.monotonic() - record.info.get("used_at", time.monotonic()) < TRUST_SECONDS:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except Exception as error:
+        raise DisconnectionError from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -134,16 +182,19 @@ def _begin_sqlite(connection: Any) -> None:
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-def get_database(request: Request) -> Database:
+async def get_database(request: Request) -> Database:
     return request.app.state.database
 
 
-def _write_session(database: Annotated[Database, Depends(get_database)]) -> Iterator[Session]:
-    with database.transaction() as session:
-        yield session
+# These two make sessions without touching the database, so that no thread is needed for it.
+async def _write_session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[Session]:
+    async with database.writers():
+        with Session(database.engine, expire_on_commit=False) as session:
+            yield session
+            await run_in_threadpool(_commit, session)
 
 
-def _read_session(database: Annotated[Database, Depends(get_database)]) -> Iterator[Session]:
+async def _read_session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[Session]:
     with database.reading() as session:
         yield session
 

@@ -1,6 +1,7 @@
 """Images from outside: checked by content, re-encoded without metadata; and thumbnails of images from inside."""
 
 import io
+import struct
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -36,6 +37,23 @@ def encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     clean.save(buffer, "PNG", optimize=False)
     return buffer.getvalue()
+
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MODES = {0: "L", 2: "RGB", 6: "RGBA"}
+
+
+def bare_png_mode(data: bytes) -> str | None:
+    """The mode of a PNG of 8 bits that holds pixels and nothing else, told from its chunks; None for anything else."""
+    if not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR" or data[24] != 8:
+        return None
+    place, name = len(_SIGNATURE), b""
+    while place + 8 <= len(data) and name != b"IEND":
+        length, name = struct.unpack_from(">I4s", data, place)
+        if name not in (b"IHDR", b"IDAT", b"IEND"):
+            return None
+        place += length + 12
+    return _MODES.get(data[25]) if name == b"IEND" and place == len(data) else None
 
 
 def reencode(data: bytes, *, name: str = "The image", mode: str = "RGB") -> tuple[bytes, int, int]:

@@ -1,0 +1,61 @@
+"""The images of an assignment: blinded, and only for who holds it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from backend.accounts.access import CurrentPerson
+from backend.judging import repository_images
+from backend.kit.blobs import BlobStore
+from backend.kit.database import Database, get_database
+from backend.kit.errors import NotFound
+from backend.kit.images import bare_png_mode, reencode
+
+router = APIRouter()
+Db = Annotated[Database, Depends(get_database)]
+
+# As many as a win/lose comparison shows, one key each.
+MAX_SHOWN = 9
+# The assignment's address never means another image, and nobody between may keep a copy.
+IMAGE_HEADERS = {"cache-control": "private, max-age=86400, immutable", "vary": "cookie"}
+
+
+@router.get("/judge/assignments/{assignment_id}/images/{shown_position}")
+def candidate_image(
+    assignment_id: int,
+    shown_position: Annotated[int, Path(ge=0, lt=MAX_SHOWN)],
+    request: Request,
+    person: CurrentPerson,
+    database: Db,
+) -> Response:
+    """The candidate at a shown position, to the assignment's holder only; every candidate looks alike on the wire."""
+    with database.looking_up() as session:
+        digest = repository_images.shown_digest(session, assignment_id, person.id, shown_position)
+    return _image(request, digest)
+
+
+@router.get("/judge/assignments/{assignment_id}/subject")
+def subject_image(assignment_id: int, request: Request, person: CurrentPerson, database: Db) -> Response:
+    """The subject's cut-out, or the condition's image where there is none."""
+    with database.looking_up() as session:
+        digests = repository_images.condition_digests(session, assignment_id, person.id)
+    return _image(request, (digests[0] or digests[1]) if digests else None, mode="RGBA")
+
+
+@router.get("/judge/assignments/{assignment_id}/mask")
+def mask_image(assignment_id: int, request: Request, person: CurrentPerson, database: Db) -> Response:
+    """The mask, 8-bit grey: 255 is background, 0 the subject."""
+    with database.looking_up() as session:
+        digests = repository_images.condition_digests(session, assignment_id, person.id)
+    return _image(request, digests[2] if digests else None, mode="L")
+
+
+def _image(request: Request, digest: str | None, mode: str = "RGB") -> Response:
+    if digest is None:
+        raise NotFound("There is no such image among your assignments.")
+    blobs: BlobStore = request.app.state.blobs
+    data = blobs.read(digest)
+    # Everything of ours is stored so; what is not is made so, since a text, a time or a profile might tell its maker.
+    if bare_png_mode(data) != mode:
+        data, _, _ = reencode(data, mode=mode)
+    return Response(data, media_type="image/png", headers=IMAGE_HEADERS)
