@@ -25,6 +25,8 @@ from backend.settings import Settings
 app = typer.Typer(no_args_is_help=True)
 # More would scroll the first ones away; --json has them all.
 SHOWN_PROBLEMS = 40
+# No project has this number: whatever a manifest names is new to it.
+NO_PROJECT = 0
 
 
 @app.command("import")
@@ -81,7 +83,8 @@ def _run(
 ) -> ImportReport:
     migrate(database)
     with database.transaction() as session:
-        project_id = _project(session, slug, may_make=not check).id
+        found = _project(session, slug, may_make=not check)
+        project_id = found.id if found else NO_PROJECT
 
     def progress(done: int, total: int) -> None:
         if not quiet and sys.stderr.isatty() and (done % 50 == 0 or done == total):
@@ -99,12 +102,13 @@ def _run(
     )
 
 
-def _project(session: Session, slug: str | None, *, may_make: bool) -> Project:
+def _project(session: Session, slug: str | None, *, may_make: bool) -> Project | None:
+    """The project of that name, made where it is missing and may be made; None for one that is only checked for."""
     if slug is not None:
         found = repository.project_by_slug(session, slug)
-        if found is None and not may_make:
-            raise NotFound(f"There is no project “{slug}” yet: without --check it would be made.")
-        return found or create_project(session, None, ProjectCreate(name=slug, slug=slug))
+        if found is not None or not may_make:
+            return found
+        return create_project(session, None, ProjectCreate(name=slug, slug=slug))
     projects = repository.all_projects(session)
     if len(projects) == 1:
         return projects[0]
