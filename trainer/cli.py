@@ -144,14 +144,14 @@ def _plan(commands: Any) -> None:
 
 
 def _run_plan(options: argparse.Namespace) -> int:
-    from trainer.backbones.load import resolve_base
+    from trainer.backbones.families import resolve_base
     from trainer.backbones.sizes import sizes_from_files
     from trainer.contract.snapshot import read_manifest
     from trainer.planner import plan
 
     config = _config(options)
     pairs = read_manifest(options.snapshot).counts.get("train_pairs", 0) if options.snapshot else 0
-    sizes = sizes_from_files(Path(resolve_base(config.model.base)), config.lora.rank, config.lora.targets)
+    sizes = sizes_from_files(resolve_base(config.model.base), config.lora.rank, config.lora.targets)
     values = plan(config, sizes, pairs)
     if options.json:
         print(json.dumps({"config_hash": config.config_hash(), **values}))

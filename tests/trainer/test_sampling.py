@@ -90,7 +90,7 @@ def test_the_loop_of_the_family_gives_the_pipeline_s_own_image(pipeline_folder: 
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
         prompt=row.prompt, image=(image + 1) / 2, mask_image=mask, height=32, width=32, num_inference_steps=4,
-        guidance_scale=1.0, max_sequence_length=16, output_type="pt", latents=backbone._pack(noise),
+        guidance_scale=1.0, max_sequence_length=16, output_type="pt", latents=backbone.pack(noise),
         generator=torch.Generator().manual_seed(0),
     ).images  # fmt: skip
     assert torch.allclose((mine.clamp(-1, 1) + 1) / 2, theirs, atol=2e-4)

@@ -5,29 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     Tensors = dict[str, Tensor]
-    """Named tensors with one leading axis of samples."""
+    """Named tensors with one leading axis of samples; of one shape for all samples of one image size."""
+
+PredictionType = Literal["flow", "epsilon", "v_prediction", "sample"]
 
 
 class Backbone(Protocol):
     """A base pipeline with at most one LoRA, frozen but for that."""
 
+    family: str
+    """Its name in `trainer.backbones.families`."""
     device: torch.device
+    denoiser: torch.nn.Module
+    """The transformer or UNet that is trained."""
     pixel_multiple: int
     """Both sides of an image must be a multiple of this."""
+    prediction_type: PredictionType
+    """What `target` is: noise - clean, the noise, the scheduler's velocity, or the clean latents."""
+    fill: float
+    """Pixel value in [-1,1] that the background has in the condition's image: 0 (grey) or -1 (black)."""
+    text_sees_image: bool
+    """The text encoder reads the condition's image beside the prompt, so that text belongs to a condition."""
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(channels, h, w) of the latents of an image."""
         ...
 
-    def encode_text(self, prompts: Sequence[str]) -> Tensors:
-        """Text conditioning of prompts, float as the model computes, on its device."""
+    def encode_text(self, prompts: Sequence[str], pixels: Tensor | None = None, mask: Tensor | None = None) -> Tensors:
+        """Text conditioning of prompts, float as the model computes, on its device.
+
+        Where `text_sees_image`, it needs the conditions' pixels [B,3,H,W] and masks [B,1,H,W], as `encode_condition`
+        does; elsewhere they are not looked at. CAPO's crops keep the text of their whole condition.
+        """
         ...
 
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -35,19 +51,31 @@ class Backbone(Protocol):
         ...
 
     def encode_condition(self, pixels: Tensor, mask: Tensor) -> Tensors:
-        """Conditioning from pixels [B,3,H,W] in [-1,1] and a mask [B,1,H,W] (1 = background, binarised here)."""
+        """Conditioning from pixels [B,3,H,W] in [-1,1] and a mask [B,1,H,W] (1 = background, binarised here).
+
+        A family whose model takes 1 for what is kept turns the mask over itself.
+        """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels [B,3,H,W] in [-1,1] of latents."""
         ...
 
+    def encoders(self) -> list[torch.nn.Module]:
+        """The autoencoder and the text encoders still held: what encoded data depend on."""
+        ...
+
     def drop_text_encoders(self) -> None:
-        """Free the text encoders; `encode_text` cannot be called afterwards."""
+        """Free the text encoders; `encode_text` cannot be called afterwards, `sample` can."""
         ...
 
     def noisy(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t [B,C,h,w] of clean latents, noise and timesteps [B] in [0,1] (1 = noise)."""
+        """x_t [B,C,h,w] of clean latents, noise and timesteps [B] in [0,1].
+
+        t is the share of noise, in every family: x_t is in proportion to (1-t) clean + t noise. Rectified flow has
+        every t; a discrete schedule reaches a part of [0,1], over which t is spread linearly, and takes the nearest
+        of its timesteps (see `trainer.backbones.diffusion`).
+        """
         ...
 
     def target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -55,11 +83,17 @@ class Backbone(Protocol):
         ...
 
     def predict(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensor:
-        """The model's prediction [B,C,h,w], in float32."""
+        """The model's prediction [B,C,h,w], in float32, by one forward.
+
+        `guidance` is the embedded one of guidance-distilled models; others have none in a single forward.
+        """
         ...
 
     def sample(self, noise: Tensor, condition: Tensors, text: Tensors, *, steps: int, guidance: float) -> Tensor:
-        """Latents [B,C,h,w] sampled from noise with the family's own scheduler."""
+        """Latents [B,C,h,w] sampled from noise with the family's own scheduler.
+
+        `guidance` above 1 is classifier-free guidance in the families that are not guidance-distilled.
+        """
         ...
 
     def add_adapter(self, rank: int, alpha: float, targets: str, seed: int) -> None:

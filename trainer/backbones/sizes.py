@@ -7,10 +7,11 @@ import math
 import struct
 from pathlib import Path
 
+from trainer.backbones.families import Base
 from trainer.backbones.layers import select_layers
 from trainer.contract.errors import ModelError
 
-PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
+DENOISERS = ("transformer", "unet")
 
 
 def shapes_of(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -24,15 +25,22 @@ def shapes_of(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def sizes_from_files(pipeline: Path, rank: int, targets: str) -> dict[str, int]:
+def sizes_from_files(base: Base, rank: int, targets: str) -> dict[str, int]:
     """Numbers of parameters by part, and of the adapter that a LoRA of `rank` on `targets` would have.
 
-    Raises ModelError when the folder holds no pipeline.
+    Raises ModelError when the folder holds no pipeline, or one without transformer or UNet.
     """
-    if not (pipeline / "model_index.json").is_file():
-        raise ModelError("model_missing", f"The folder {pipeline} holds no model_index.json, so it is no pipeline.")
-    sizes = {part: sum(math.prod(s) for s in shapes_of(pipeline / part).values()) for part in PARTS}
-    shapes = shapes_of(pipeline / "transformer")
-    linear = {n.removesuffix(".weight"): s for n, s in shapes.items() if n.endswith(".weight") and len(s) == 2}
+    folder = Path(base.path)
+    if not (folder / "model_index.json").is_file():
+        raise ModelError("model_missing", f"The folder {folder} holds no model_index.json, so it is no pipeline.")
+    parts = {part.name: part for part in sorted(folder.iterdir()) if part.is_dir()}
+    if base.controlnet:
+        parts["controlnet"] = Path(base.controlnet)
+    shapes = {name: found for name, part in parts.items() if (found := shapes_of(part))}
+    denoiser = next((shapes[name] for name in DENOISERS if name in shapes), None)
+    if denoiser is None:
+        raise ModelError("model_missing", f"The folder {folder} holds neither a transformer nor a UNet.")
+    linear = {n.removesuffix(".weight"): s for n, s in denoiser.items() if n.endswith(".weight") and len(s) == 2}
+    sizes = {name: sum(math.prod(shape) for shape in found.values()) for name, found in shapes.items()}
     sizes["adapter"] = sum(rank * sum(linear[name]) for name in select_layers(linear, targets))
     return sizes

@@ -1,0 +1,68 @@
+"""FLUX.1 with an inpainting ControlNet in alimama's layout (see `trainer.backbones.flux_controlnet_pipeline`).
+
+The transformer's LoRA is trained; the ControlNet stays as it is and runs without gradient, at full strength.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+from trainer.backbones.flux import FluxBackbone
+from trainer.backbones.flux_controlnet_pipeline import BLACK, FluxControlNetInpaintingPipeline, FluxInpaintControlNet
+from trainer.contract.errors import ModelError
+
+if TYPE_CHECKING:
+    from trainer.backbones.families import Base
+    from trainer.backbones.protocol import Tensors
+
+
+class FluxControlNetBackbone(FluxBackbone):
+    """A FLUX pipeline and its ControlNet behind the protocol; the mask is turned over here: 1 = kept."""
+
+    family: ClassVar[str] = "flux_controlnet"
+    pipeline_class: ClassVar[type[DiffusionPipeline]] = FluxControlNetInpaintingPipeline
+    fill: ClassVar[float] = BLACK
+
+    def __init__(self, pipeline: Any, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32) -> None:
+        super().__init__(pipeline, device, compute)
+        self.controlnet: Any = pipeline.controlnet
+        packed = 4 * int(self.vae.config.latent_channels)
+        if self.controlnet.controlnet_x_embedder.in_features != packed + 4:
+            raise ModelError("not_for_inpainting", "This ControlNet has no channels for a mask: it cannot inpaint.")
+
+    @classmethod
+    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> Any:
+        """The base with its ControlNet; `revision` is the base's."""
+        controlnet = FluxInpaintControlNet.from_pretrained(base.controlnet, torch_dtype=dtype)
+        return cls.pipeline_class.from_pretrained(base.path, revision=revision, dtype=dtype, controlnet=controlnet)
+
+    @torch.no_grad()
+    def encode_condition(self, pixels: Tensor, mask: Tensor) -> Tensors:
+        mask = (mask.to(self.device) >= 0.5).float()
+        masked = self.encode_images(torch.where(mask > 0, torch.tensor(BLACK), pixels.to(self.device)))
+        kept = 1 - nn.functional.interpolate(mask, size=masked.shape[2:])
+        return {"tokens": torch.cat((self.pack(masked), self.pack(kept)), dim=-1)}
+
+    def predict(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensor:
+        hidden = self.pack(noisy).to(self.denoiser.dtype)
+        inputs = self.common_inputs(noisy, t, text)
+        with self.autocast():
+            with torch.no_grad():
+                double, single = self.controlnet(
+                    hidden_states=hidden,
+                    controlnet_cond=condition["tokens"].to(hidden.dtype),
+                    guidance=self.guidance_of(self.controlnet, len(noisy), guidance),
+                    **inputs,
+                )
+            tokens = self.denoiser(
+                hidden_states=hidden,
+                controlnet_block_samples=double,
+                controlnet_single_block_samples=single,
+                guidance=self.guidance_of(self.denoiser, len(noisy), guidance),
+                **inputs,
+            )[0]
+        return self.unpack(tokens, *noisy.shape[2:])

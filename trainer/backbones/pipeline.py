@@ -1,0 +1,187 @@
+"""What all families share: a diffusers pipeline frozen but for one LoRA, its autoencoder, its export."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from diffusers import DiffusionPipeline
+from peft import LoraConfig, get_peft_model_state_dict
+from torch import Tensor, nn
+
+from trainer.backbones.layers import select_layers
+from trainer.contract.checkpoint import LORA_FILE
+from trainer.contract.errors import ModelError
+
+if TYPE_CHECKING:
+    from trainer.backbones.families import Base
+
+POLICY = "policy"
+FROZEN = "frozen"
+
+
+class PipelineBackbone:
+    """A pipeline behind the protocol; see `trainer.backbones.protocol.Backbone` for the methods' shapes.
+
+    A family adds `encode_text`, `encode_condition`, `predict`, `sample`, and takes `noisy` and `target` from
+    `trainer.backbones.flow` or `trainer.backbones.diffusion`.
+    """
+
+    family: ClassVar[str]
+    pipeline_class: ClassVar[type[DiffusionPipeline]]
+    denoiser_name: ClassVar[str] = "transformer"
+    encoder_names: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    patch: ClassVar[int] = 1
+    """Latent cells along the side of a token: an image's sides must be a multiple of that many cells."""
+    fill: ClassVar[float] = 0.0
+    text_sees_image: ClassVar[bool] = False
+
+    def __init__(self, pipeline: Any, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32) -> None:
+        self.pipeline = pipeline
+        self.device = torch.device(device)
+        self.autocasts = self.device.type == "cpu" and compute == torch.bfloat16
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                part.to(self.device).eval().requires_grad_(False)
+        self.denoiser: Any = getattr(pipeline, self.denoiser_name)
+        self.vae: Any = pipeline.vae
+        self.scale = int(pipeline.vae_scale_factor)
+        self.pixel_multiple = self.scale * self.patch
+        self._continued = False
+
+    @classmethod
+    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> DiffusionPipeline:
+        """The base's pipeline; a family with a ControlNet loads that beside it."""
+        return cls.pipeline_class.from_pretrained(base.path, revision=revision, dtype=dtype)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bfloat16 products on a CPU whose weights stay float32; nothing elsewhere."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocasts)
+
+    # --- encoding -------------------------------------------------------------------------------------------------
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        return int(self.vae.config.latent_channels), height // self.scale, width // self.scale
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        config = self.vae.config
+        mode = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
+        return (mode.float() - (config.shift_factor or 0.0)) * config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        config = self.vae.config
+        unscaled = latents.to(self.device) / config.scaling_factor + (config.shift_factor or 0.0)
+        return self.vae.decode(unscaled.to(self.vae.dtype), return_dict=False)[0].float()
+
+    def encoders(self) -> list[nn.Module]:
+        parts = [self.vae, *(getattr(self.pipeline, name) for name in self.encoder_names)]
+        return [part for part in parts if part is not None]
+
+    def drop_text_encoders(self) -> None:
+        for name in self.encoder_names:
+            setattr(self.pipeline, name, None)
+
+    # --- the adapter ----------------------------------------------------------------------------------------------
+
+    def linear_layers(self, targets: str) -> list[str]:
+        """Full names of the denoiser's linear layers that `targets` (all, attention, attention_mlp) means."""
+        named = self.denoiser.named_modules()
+        return select_layers((name for name, module in named if isinstance(module, nn.Linear)), targets)
+
+    def add_adapter(self, rank: int, alpha: float, targets: str, seed: int) -> None:
+        layers = self.linear_layers(targets)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=layers)
+            self.denoiser.add_adapter(config, POLICY)
+        self._train_policy()
+
+    def continue_adapter(self, path: Path) -> None:
+        self._load(path, FROZEN)
+        self._load(path, POLICY)
+        self._continued = True
+        self.denoiser.set_adapter(POLICY)
+        self._train_policy()
+
+    def load_adapter(self, path: Path, scale: float = 1.0) -> None:
+        self._load(path, POLICY)
+        self.denoiser.set_adapters([POLICY], [scale])
+
+    def _load(self, path: Path, name: str) -> None:
+        file = path / LORA_FILE if path.is_dir() else path
+        if not file.is_file():
+            raise ModelError("adapter_missing", f"There is no adapter at {path}: {LORA_FILE} is missing.")
+        try:
+            with warnings.catch_warnings():  # a second adapter is what is wanted here
+                warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
+                self.pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=name)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError("adapter_unloadable", f"The adapter {path} does not fit this model: {error}") from error
+        if name not in getattr(self.denoiser, "peft_config", {}):
+            raise ModelError(
+                "adapter_unloadable", f"The adapter {path} holds nothing for this model's {self.denoiser_name}."
+            )
+
+    def _train_policy(self) -> None:
+        for name, parameter in self.denoiser.named_parameters():
+            trained = f".{POLICY}." in name
+            parameter.requires_grad_(trained)
+            if trained:
+                parameter.data = parameter.data.float()
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        named = self.denoiser.named_parameters()
+        return {name: parameter for name, parameter in named if f".{POLICY}." in name}
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        if self._continued:
+            self.denoiser.set_adapter(FROZEN)
+        else:
+            self.denoiser.disable_adapters()
+        try:
+            yield
+        finally:
+            if self._continued:
+                self.denoiser.set_adapter(POLICY)
+            else:
+                self.denoiser.enable_adapters()
+
+    def export_adapter(self, folder: Path) -> None:
+        """Write the LoRA with alpha/rank folded into its second factor, so that no loader has to know alpha."""
+        config = self.denoiser.peft_config[POLICY]
+        weights = {}
+        for name, value in get_peft_model_state_dict(self.denoiser, adapter_name=POLICY).items():
+            value = value.detach().float().cpu()
+            if ".lora_B." in name:
+                value = value * _scaling(config, name)
+            weights[name] = value.contiguous()
+        folder.mkdir(parents=True, exist_ok=True)
+        save: Any = self.pipeline_class
+        save.save_lora_weights(folder, **{f"{self.denoiser_name}_lora_layers": weights})
+
+    def sizes(self) -> dict[str, int]:
+        adapter = sum(parameter.numel() for parameter in self.trainable().values())
+        parts = {name: part for name, part in self.pipeline.components.items() if isinstance(part, nn.Module)}
+        sizes = {name: _stored(part) for name, part in parts.items()}
+        sizes[self.denoiser_name] -= adapter
+        return {**sizes, "adapter": adapter}
+
+
+def _stored(part: nn.Module) -> int:
+    """Numbers that the part's files hold: parameters, and fixed ones such as SD3's positions."""
+    kept = part.state_dict().keys()
+    return sum(value.numel() for name, value in (*part.named_parameters(), *part.named_buffers()) if name in kept)
+
+
+def _scaling(config: LoraConfig, name: str) -> float:
+    layer = name.split(".lora_B.")[0]
+    rank = next((r for key, r in config.rank_pattern.items() if layer.endswith(key)), config.r)
+    alpha = next((a for key, a in config.alpha_pattern.items() if layer.endswith(key)), config.lora_alpha)
+    return alpha / rank
