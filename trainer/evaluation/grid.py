@@ -9,9 +9,9 @@ from PIL import Image
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import SamplesConfig
 from trainer.contract.events import Sample, SampleImage
-from trainer.contract.images import encode_png, load_pixels
+from trainer.contract.images import encode_png
 from trainer.contract.snapshot import Condition, Snapshot
-from trainer.sampling import Prompted, judge, sample_images
+from trainer.sampling import Prompted, judge, prompted, sample_images
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone
@@ -26,12 +26,8 @@ class Grid:
         self._rows = _choose(snapshot, config.conditions) if config.every else []
         self._prompted: list[Prompted] = []
         if self._rows:
-            text = backbone.encode_text([row.prompt for row in self._rows])
-            for index, row in enumerate(self._rows):
-                image = load_pixels(snapshot.path(row.image), "RGB", row.image)
-                mask = load_pixels(snapshot.path(row.mask), "L", row.mask)
-                own = {name: value[index].clone() for name, value in text.items()}
-                self._prompted.append(Prompted(image, mask, own, config.seed + index))
+            seeded = [(row, config.seed + index) for index, row in enumerate(self._rows)]
+            self._prompted = prompted(snapshot, backbone, seeded)
 
     def __bool__(self) -> bool:
         return bool(self._rows)

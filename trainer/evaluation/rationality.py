@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.contract.errors import ConfigError
-from trainer.contract.images import load_pixels
 from trainer.contract.sampling import SamplerSettings
-from trainer.contract.snapshot import Condition, Snapshot
-from trainer.sampling import Prompted, judge, sample_images
+from trainer.contract.snapshot import Snapshot
+from trainer.sampling import judge, prompted, sample_images
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone
@@ -47,10 +46,10 @@ def measure_rationality(
     seen: dict[str, list[npt.NDArray[np.uint8]]] = {}
     for start in range(0, len(jobs), AT_ONCE):
         batch = jobs[start : start + AT_ONCE]
-        prompted = _prompted(snapshot, backbone, batch)
-        pixels = sample_images(backbone, prompted, steps=sampler.steps, guidance=sampler.guidance)
-        found = judge(pixels, [item.mask for item in prompted], [row.spec for row, _ in batch])
-        for (row, _), item, image, verdict in zip(batch, prompted, pixels, found, strict=True):
+        items = prompted(snapshot, backbone, batch)
+        pixels = sample_images(backbone, items, steps=sampler.steps, guidance=sampler.guidance)
+        found = judge(pixels, [item.mask for item in items], [row.spec for row, _ in batch])
+        for (row, _), item, image, verdict in zip(batch, items, pixels, found, strict=True):
             verdicts.append(bool(verdict and verdict.rational))
             reasons.update(verdict.reasons if verdict else [])
             rough.append(roughness(image, item.mask))
@@ -64,19 +63,6 @@ def measure_rationality(
         "diversity": _diversity(seen),
         "images": float(len(verdicts)),
     }
-
-
-def _prompted(snapshot: Snapshot, backbone: Backbone, batch: list[tuple[Condition, int]]) -> list[Prompted]:
-    text = backbone.encode_text([row.prompt for row, _ in batch])
-    return [
-        Prompted(
-            load_pixels(snapshot.path(row.image), "RGB", row.image),
-            load_pixels(snapshot.path(row.mask), "L", row.mask),
-            {name: value[index] for name, value in text.items()},
-            seed,
-        )
-        for index, (row, seed) in enumerate(batch)
-    ]
 
 
 def _diversity(seen: dict[str, list[npt.NDArray[np.uint8]]]) -> float:
