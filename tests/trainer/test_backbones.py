@@ -4,6 +4,7 @@ pipeline would feed it. A family joins by a `Case`.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from trainer.contract.config import RunConfig, apply_overrides
 from trainer.contract.errors import ModelError
 from trainer.contract.events import read_events
 from trainer.contract.recipes import recipe_config
+from trainer.contract.snapshot import read_snapshot
 
 torch = pytest.importorskip("torch")
 
@@ -282,6 +284,29 @@ def test_the_adapter_changes_its_own_pipeline(case: Case, run: RunFolder) -> Non
     assert (after - before).abs().max() > 1e-4
     pipeline.unload_lora_weights()
     assert torch.equal(call(case, pipeline, backbone, noise, 2, case.guidance), before)
+
+
+def test_the_commands_export_and_sample(
+    case: Case, run: RunFolder, snapshot_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`export`, then `sample` with the base and with the adapter, one image each."""
+    from PIL import Image
+
+    from trainer.cli import main
+
+    assert main(["export", "--run", str(run.root), "--out", str(tmp_path / "adapter")]) == 0
+    row = read_snapshot(snapshot_folder).conditions[-1]
+    item = {"key": "one", "image": str(snapshot_folder / row.image), "mask": str(snapshot_folder / row.mask)}
+    images = []
+    for adapter in (None, str(tmp_path / "adapter")):
+        generator = {"base": f"{case.family}_debug", "adapter": adapter, "adapter_scale": 5.0, "dtype": "float32"}
+        generator["sampler"] = {"steps": 2, "guidance": 2.0}
+        request, out = tmp_path / "request.json", tmp_path / f"out{len(images)}"
+        request.write_text(json.dumps({"generator": generator, "items": [{**item, "prompt": row.prompt, "seed": 1}]}))
+        assert main(["sample", "--request", str(request), "--out", str(out), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"done": 1, "left": 0}
+        images.append(np.asarray(Image.open(out / "images" / "one.png")).astype(int))
+    assert np.abs(images[0] - images[1]).max() > 0
 
 
 def test_the_exported_adapter_is_the_trained_one(case: Case, tmp_path: Path) -> None:
