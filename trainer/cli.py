@@ -1,4 +1,4 @@
-"""`python -m trainer`: recipes, plan, train, sample, evaluate, export.
+"""`python -m trainer`: recipes, plan, cache, train, sample, evaluate, export.
 
 torch is imported by the command that computes, so that help and errors come at once.
 """
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _recipes(commands)
     _plan(commands)
+    _cache(commands)
     _train(commands)
     _sample(commands)
     _evaluate(commands)
@@ -161,6 +162,30 @@ def _run_plan(options: argparse.Namespace) -> int:
     return ExitCode.FINISHED
 
 
+# --- cache ------------------------------------------------------------------------------------------------------------
+
+
+def _cache(commands: Any) -> None:
+    parser = _command(
+        commands, "cache", _run_cache, "encode a snapshot before it is trained on",
+        "Latents, conditioning, texts and CAPO's crops, and with reference.source=cache the reference's error maps.\n"
+        "The same command goes on after a stop; `train --cache DIR` then finds everything there.",
+    )  # fmt: skip
+    _config_options(parser)
+    parser.add_argument("--snapshot", type=Path, required=True, metavar="DIR", help="the snapshot folder")
+    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="where it is kept; runs may share it")
+    parser.add_argument("--force", action="store_true", help="compute a stale reference cache anew")
+
+
+def _run_cache(options: argparse.Namespace) -> int:
+    config = _config(options)
+    from trainer.prepare import fill_cache
+
+    found = fill_cache(options.snapshot, config, options.cache, _progress, force=options.force)
+    print(json.dumps(found) if options.json else ", ".join(f"{count} {name}" for name, count in found.items()))
+    return ExitCode.FINISHED
+
+
 # --- train ------------------------------------------------------------------------------------------------------------
 
 
@@ -178,13 +203,20 @@ def _train(commands: Any) -> None:
         help="auto: go on from the last good checkpoint in RUNDIR, or start there if there is none",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="resume although snapshot or config changed")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR",
+        help="keep what is encoded in DIR, which runs may share; else it goes with the finished run",
+    )  # fmt: skip
 
 
 def _run_train(options: argparse.Namespace) -> int:
     config = _config(options)
     from trainer.engine import train
 
-    result = train(options.snapshot, config, options.out, resume=options.resume == "auto", force=options.force)
+    result = train(
+        options.snapshot, config, options.out, resume=options.resume == "auto", force=options.force,
+        cache=options.cache,
+    )  # fmt: skip
     if options.json:
         print(result.model_dump_json())
     else:

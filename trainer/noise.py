@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+NOISE_SCHEME = "philox by blake2b of seed, purpose, item, draw; 1"
+"""Names how noise is drawn, for what is cached with it. It changes when the same arguments would give other noise."""
+
 
 def generator(seed: int, purpose: str, item: str, draw: int) -> np.random.Generator:
     """A Philox generator keyed by its four arguments."""

@@ -1,16 +1,39 @@
-"""The frozen reference: the same weights with the trained adapter off, never a second copy of the model."""
+"""The frozen reference: a model beside the policy, or its error maps computed once for fixed draws of noise.
+
+As a model it is the same weights with the trained adapter off, or a frozen copy under full fine-tuning. As a cache it
+is one map [1,h,w] of squared errors, summed over the channels, for each row that a run will see: any region and
+reduction can be taken of it, and no step needs the reference's forward.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import torch
+
+from trainer.contract.errors import ConfigError
+from trainer.contract.files import write_durably
+from trainer.data.shards import ShardStore
+from trainer.noise import NOISE_SCHEME
+from trainer.objectives import error_map
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer.backbones.protocol import Backbone
-    from trainer.data.rows import Batch
+    from trainer.data.rows import Batch, Row, RowBuilder
+    from trainer.data.source import Progress, TrainingData
+
+GUIDANCE = 1.0
+"""Guidance embedding in training: guidance-distilled models are tuned at 1 and sampled at 30."""
+MAP = "map"
+IDENTITY = "reference.json"
 
 
 def reference_prediction(backbone: Backbone, batch: Batch, guidance: float) -> Tensor:
@@ -22,3 +45,103 @@ def reference_prediction(backbone: Backbone, batch: Batch, guidance: float) -> T
 def policy_prediction(backbone: Backbone, batch: Batch, guidance: float) -> Tensor:
     """The policy's prediction [B,C,h,w] for a batch, with gradient."""
     return backbone.predict(batch.noisy, batch.t, batch.condition, batch.text, guidance)
+
+
+class Reference(Protocol):
+    """Where the reference's errors come from."""
+
+    def maps(self, batch: Batch) -> Tensor:
+        """Squared errors of the reference, summed over channels: [B,1,h,w], float32, without gradient."""
+        ...
+
+
+class ModelReference:
+    """The reference as a model: a forward for every batch."""
+
+    def __init__(self, backbone: Backbone, guidance: float) -> None:
+        self._backbone = backbone
+        self._guidance = guidance
+
+    def maps(self, batch: Batch) -> Tensor:
+        return error_map(reference_prediction(self._backbone, batch, self._guidance), batch.target)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the maps of a reference cache were computed with."""
+
+    weights: str
+    dtype: str
+    noise_scheme: str
+    guidance: float
+
+
+class CachedReference:
+    """The reference as error maps, read by the key of each row."""
+
+    def __init__(self, store: ShardStore, builder: RowBuilder) -> None:
+        self._store = store
+        self._builder = builder
+
+    def maps(self, batch: Batch) -> Tensor:
+        found = [self._store.one(self._builder.key(row), MAP) for row in batch.rows]
+        return torch.stack(found).to(batch.t.device)
+
+    def fill(self, model: ModelReference, batches: Iterable[list[Row]], progress: Progress | None = None) -> None:
+        """Compute the maps that are missing; a batch is kept whole or not at all.
+
+        `progress(done, total)` counts rows, from 0, where anything is missing.
+        """
+        keyed = [[(self._builder.key(row), row) for row in rows] for rows in batches]
+        keyed = [rows for rows in keyed if self._store.missing(key for key, _ in rows)]
+        done, total = 0, sum(len(rows) for rows in keyed)
+        if progress and total:
+            progress(0, total)
+        try:
+            for rows in keyed:
+                maps = model.maps(self._builder.load([row for _, row in rows]))
+                self._store.put({key: {MAP: value} for (key, _), value in zip(rows, maps, strict=True)})
+                done += len(rows)
+                if progress:
+                    progress(done, total)
+        finally:
+            self._store.flush()
+
+
+def identity_of(weights: str, dtype: torch.dtype, guidance: float) -> Identity:
+    """The identity of a reference whose weights have this fingerprint."""
+    return Identity(weights, str(dtype).removeprefix("torch."), NOISE_SCHEME, guidance)
+
+
+def open_reference_store(folder: Path, identity: Identity, *, force: bool) -> ShardStore:
+    """The store of a reference cache. Raises ConfigError when the maps in it are another reference's.
+
+    With `force`, what is stale is removed and the cache begins anew.
+    """
+    record = folder / IDENTITY
+    if record.is_file():
+        before = json.loads(record.read_text(encoding="utf-8"))
+        stale = [name.replace("_", " ") for name, value in asdict(identity).items() if before.get(name) != value]
+        if stale and not force:
+            raise ConfigError(
+                "reference_cache_stale",
+                f"The reference cache {folder} is stale, it was computed with other {' and '.join(stale)}: its errors "
+                "are not those of this run's reference. Remove that folder, name another with --cache, or force it to "
+                "be computed anew.",
+            )
+        if stale:
+            shutil.rmtree(folder)
+    store = ShardStore(folder)
+    write_durably(record, json.dumps(asdict(identity), indent=1).encode())
+    return store
+
+
+def batches_of_rows(data: TrainingData, rows: Iterable[tuple[str, Row]], size: int) -> Iterator[list[Row]]:
+    """Rows with their keys, each key once, in batches of at most `size` rows of one image size, in a fixed order."""
+    buckets: dict[tuple[int, int], dict[str, Row]] = defaultdict(dict)
+    for key, row in rows:
+        buckets[data.size(row.condition_id)].setdefault(key, row)
+    for bucket in buckets.values():
+        waiting = list(bucket.values())
+        for start in range(0, len(waiting), size):
+            yield waiting[start : start + size]

@@ -15,8 +15,8 @@ from trainer.objectives import (
     capo_loss,
     dpo_loss,
     implicit_reward,
+    map_error,
     mask_dpo_loss,
-    region_error,
     scale_gradient,
     shared_commonality_loss,
     split_regions,
@@ -57,16 +57,15 @@ class Errors:
     whole: dict[str, Tensor]
 
 
-def errors_of(prediction: Tensor, batch: Batch, layout: Layout, objective: ObjectiveConfig) -> Errors:
-    """Region errors of a prediction [rows,C,h,w]; the prediction may lack the batch's last rows (the replay)."""
-    count = len(prediction)
-    background, foreground = split_regions(batch.region[:count], objective.mask_dpo.boundary)
-    whole = torch.ones_like(background)
-    target, reduction = batch.target[:count], objective.reduction
+def errors_of(maps: Tensor, batch: Batch, layout: Layout, objective: ObjectiveConfig) -> Errors:
+    """Region errors from the error maps [rows,1,h,w] of a model; they may lack the batch's last rows (the replay)."""
+    background, foreground = split_regions(batch.region[: len(maps)], objective.mask_dpo.boundary)
+    channels, reduction = batch.clean.shape[1], objective.reduction
     return Errors(
-        layout.split(region_error(prediction, target, background, reduction=reduction)),
-        layout.split(region_error(prediction, target, foreground, reduction=reduction)),
-        layout.split(region_error(prediction, target, whole, reduction=reduction)),
+        *(
+            layout.split(map_error(maps, region, channels, reduction=reduction))
+            for region in (background, foreground, torch.ones_like(background))
+        )
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from trainer.contract.config import CapoConfig, ObjectiveConfig, RunConfig, apply_overrides
 from trainer.contract.errors import SnapshotError
-from trainer.data.crops import crop, crop_and_scale, draw_windows, overlap
+from trainer.data.crops import SubjectMask, crop, crop_and_scale, draw_windows, overlap
 from trainer.data.order import PairOrder
 from trainer.data.rows import slots_of
 from trainer.noise import gaussian, timestep
@@ -43,10 +43,10 @@ def test_the_order_visits_every_pair_in_steps_of_one_size() -> None:
 def test_crops_meet_their_constraints_and_come_from_one_distribution() -> None:
     mask = np.full((64, 64), 255, np.uint8)
     mask[30:50, 20:44] = 0
-    config = CapoConfig()
+    config, subject = CapoConfig(), SubjectMask(mask)
     sizes = []
     for draw in range(200):
-        first, second = windows = draw_windows(mask, config, 0, "pair", draw)
+        first, second = windows = draw_windows(subject, config, 0, "pair", draw)
         assert 1 - overlap(first, second) >= config.min_difference
         for window in windows:
             inside = crop(mask, window)
@@ -56,8 +56,8 @@ def test_crops_meet_their_constraints_and_come_from_one_distribution() -> None:
         sizes.append((first.height, second.height))
     means = np.mean(sizes, axis=0)
     assert abs(means[0] - means[1]) < 3
-    assert draw_windows(mask, config, 0, "pair", 7) == draw_windows(mask, config, 0, "pair", 7)
-    whole, _ = draw_windows(mask, CapoConfig(reading="win_full_lose_crop"), 0, "pair", 0)
+    assert draw_windows(subject, config, 0, "pair", 7) == draw_windows(SubjectMask(mask), config, 0, "pair", 7)
+    whole, _ = draw_windows(subject, CapoConfig(reading="win_full_lose_crop"), 0, "pair", 0)
     assert (whole.height, whole.width) == (64, 64)
     scaled = crop_and_scale(mask, first)
     assert scaled.shape == (64, 64) and set(np.unique(scaled)) <= {0, 255}
@@ -66,7 +66,7 @@ def test_crops_meet_their_constraints_and_come_from_one_distribution() -> None:
 def test_impossible_constraints_take_the_nearest_miss() -> None:
     mask = np.zeros((32, 32), np.uint8)
     mask[0, 0] = 255
-    windows = draw_windows(mask, CapoConfig(), 0, "pair", 0)
+    windows = draw_windows(SubjectMask(mask), CapoConfig(), 0, "pair", 0)
     assert all(window.height >= 19 for window in windows)
 
 

@@ -5,6 +5,7 @@
     config.json          the RunConfig
     snapshot.json        {folder, content_hash} the run was started on
     events.jsonl         the event stream
+    cache/               what the encoders and the reference made, until the run is finished (or elsewhere, by --cache)
     cancel               made by whoever wants the run to stop at the next step boundary
     checkpoints/step-000100/
         manifest.json    written last: format_version, step, hashes of the files, snapshot and config hash
@@ -79,6 +80,10 @@ class RunFolder:
     @property
     def cancel(self) -> Path:
         return self.root / "cancel"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
 
     @property
     def checkpoints(self) -> Path:

@@ -72,6 +72,8 @@ class CapoConfig(Section):
     """1 - intersection over union of the two windows: they must be clearly different."""
     share: float = Field(1.0, gt=0, le=1)
     """Share of a step's pairs (at least one) on which the term is computed."""
+    draws: int = Field(4, ge=1)
+    """Different pairs of windows for each pair of images: what is cropped is encoded once and kept."""
 
     @model_validator(mode="after")
     def _scales(self) -> Self:
@@ -248,6 +250,17 @@ class ObjectiveConfig(Section):
         return ReplayConfig(weight=1.0, t_min=self.t_min, t_max=self.t_max, winners="same")
 
 
+class ReferenceConfig(Section):
+    """Where the errors of the frozen reference come from."""
+
+    source: Literal["model", "cache"] = "model"
+    """`model`: a forward beside the policy's (the same weights with the adapter off, or a frozen copy under full
+    fine-tuning). `cache`: error maps computed once, before the first step, for a few fixed draws of noise and timestep
+    a pair; no step then needs the reference."""
+    draws: int = Field(4, ge=1)
+    """Fixed draws of (noise, t) for each pair, with source cache. Fewer cost less to compute and vary less."""
+
+
 class OptimizerConfig(Section):
     """AdamW with warm-up and a schedule."""
 
@@ -266,6 +279,9 @@ class OptimizerConfig(Section):
 class TrainingConfig(Section):
     """How long and how much at once."""
 
+    method: Literal["lora", "full"] = "lora"
+    """What is trained: a low-rank adapter, or every weight of the denoiser (the reference is then a frozen copy, or a
+    cache). Under full fine-tuning `lora` is not looked at, and the run ends with a model instead of an adapter."""
     steps: int = Field(1000, ge=1)
     pairs_per_step: int = Field(8, ge=1)
     micro_batch: int | None = Field(None, ge=1)
@@ -274,6 +290,9 @@ class TrainingConfig(Section):
     log_every: int = Field(10, ge=1)
     threads: int | None = Field(None, ge=1)
     """CPU threads of torch; None leaves torch's choice. Bit-exact resume needs the same number."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay of an exponential moving average of the trained weights. Validation, samples and the published result are
+    then the average's; None keeps none."""
 
 
 class ValidationConfig(Section):
@@ -282,6 +301,19 @@ class ValidationConfig(Section):
     every: int = Field(100, ge=0)
     """Steps between validations; 0 turns them off."""
     pairs: int = Field(64, ge=1)
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many validations in a row without a gain, and publish the weights of the best one; None trains
+    all steps and publishes the last weights."""
+    watch: Literal["margin", "accuracy", "loss_preference"] = "margin"
+    """The held-out figure that `patience` watches."""
+    min_gain: float = Field(0.0, ge=0)
+    """By how much a validation must beat the best one to count as a gain."""
+
+    @model_validator(mode="after")
+    def _watched(self) -> Self:
+        if self.patience and not self.every:
+            raise ValueError("patience needs validations to watch: set every above 0")
+        return self
 
 
 class SamplesConfig(Section):
@@ -311,11 +343,25 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     lora: LoraConfig = LoraConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+    reference: ReferenceConfig = ReferenceConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
     validation: ValidationConfig = ValidationConfig()
     samples: SamplesConfig = SamplesConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.training.method == "full" and self.model.adapter:
+            raise ValueError(
+                "training.method full trains the base's own weights, model.adapter would be left out: fuse the adapter "
+                "into the base first, or train with method lora"
+            )
+        if self.reference.source == "cache" and not self.objective.prefers and not self.validation.every:
+            raise ValueError(
+                f"objective.preference {self.objective.preference} needs no reference: set reference.source to model"
+            )
+        return self
 
     def config_hash(self) -> str:
         """SHA-256 of the canonical JSON of the tree; equal configs have equal hashes."""

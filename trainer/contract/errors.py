@@ -39,6 +39,9 @@ class TrainerError(Exception):
         self.code = code
         self.message = message
 
+    def __reduce__(self) -> tuple[type[TrainerError], tuple[str, str]]:
+        return type(self), (self.code, self.message)
+
 
 class ConfigError(TrainerError):
     """A run config, an override or a request that cannot be used."""

@@ -55,6 +55,16 @@ class Plan(BaseEvent):
     values: dict[str, Any]
 
 
+class Progress(BaseEvent):
+    """Work before the first step: `done` of `total` things of a cache are there."""
+
+    kind: Literal["progress"] = "progress"
+    what: str
+    """encode (images, conditions, texts), or reference (rows of its error maps)."""
+    done: int
+    total: int
+
+
 class SelfCheck(BaseEvent):
     """The start-up check: each name with what was found; `passed` is false only right before a failure."""
 
@@ -140,8 +150,8 @@ class Cancelled(BaseEvent):
 
 
 Event = Annotated[
-    Started | Resumed | Plan | SelfCheck | Metrics | Sample | CheckpointEvent | Validation | Warn | Finished | Failed
-    | Cancelled,
+    Started | Resumed | Plan | Progress | SelfCheck | Metrics | Sample | CheckpointEvent | Validation | Warn | Finished
+    | Failed | Cancelled,
     Field(discriminator="kind"),
 ]  # fmt: skip
 KINDS: tuple[str, ...] = tuple(

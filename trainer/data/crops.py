@@ -27,12 +27,32 @@ class Window(NamedTuple):
     height: int
     width: int
 
+    def covers(self, shape: tuple[int, int]) -> bool:
+        """Whether it is the whole of an image of this (height, width)."""
+        return (self.height, self.width) == shape
+
 
 Pixels = npt.NDArray[np.uint8]
 
 
-def draw_windows(mask: Pixels, config: CapoConfig, seed: int, item: str, draw: int) -> tuple[Window, Window]:
-    """The winner's and the loser's window for a mask [H,W] (255 = background, 0 = subject).
+class SubjectMask:
+    """A mask [H,W] (255 = background, 0 = subject) that answers how much subject a window holds in constant time."""
+
+    def __init__(self, mask: Pixels) -> None:
+        self.shape = (int(mask.shape[0]), int(mask.shape[1]))
+        self._sums = np.zeros((self.shape[0] + 1, self.shape[1] + 1), np.int64)
+        self._sums[1:, 1:] = (mask < 128).cumsum(0).cumsum(1)
+        self.subject = int(self._sums[-1, -1])
+
+    def inside(self, window: Window) -> int:
+        """Subject pixels inside a window."""
+        top, left, sums = window.top, window.left, self._sums
+        bottom, right = top + window.height, left + window.width
+        return int(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
+
+
+def draw_windows(mask: SubjectMask, config: CapoConfig, seed: int, item: str, draw: int) -> tuple[Window, Window]:
+    """The winner's and the loser's window for a mask; the same for equal (seed, item, draw).
 
     Reading A draws two clearly different windows; readings B and C leave the winner whole.
     """
@@ -42,7 +62,7 @@ def draw_windows(mask: Pixels, config: CapoConfig, seed: int, item: str, draw: i
     return first, _fitting(mask, config, random, first)
 
 
-def _fitting(mask: Pixels, config: CapoConfig, random: np.random.Generator, other: Window | None) -> Window:
+def _fitting(mask: SubjectMask, config: CapoConfig, random: np.random.Generator, other: Window | None) -> Window:
     best, shortfall = Window(0, 0, *mask.shape), float("inf")
     for _ in range(TRIES):
         window = _draw(mask.shape, config, random)
@@ -54,7 +74,7 @@ def _fitting(mask: Pixels, config: CapoConfig, random: np.random.Generator, othe
     return best
 
 
-def _draw(shape: tuple[int, ...], config: CapoConfig, random: np.random.Generator) -> Window:
+def _draw(shape: tuple[int, int], config: CapoConfig, random: np.random.Generator) -> Window:
     scale = random.uniform(config.scale_min, config.scale_max)
     height, width = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
     top = int(random.integers(0, shape[0] - height + 1))
@@ -62,16 +82,15 @@ def _draw(shape: tuple[int, ...], config: CapoConfig, random: np.random.Generato
     return Window(top, left, height, width)
 
 
-def _shortfall(mask: Pixels, window: Window, config: CapoConfig, other: Window | None) -> float:
+def _shortfall(mask: SubjectMask, window: Window, config: CapoConfig, other: Window | None) -> float:
     """By how much a window misses the constraints; 0 when it meets them."""
-    subject = mask < 128
-    inside = crop(subject, window)
-    kept = inside.sum() / max(1, subject.sum())
-    background = 1 - inside.mean()
+    inside = mask.inside(window)
+    kept = inside / max(1, mask.subject)
+    background = 1 - inside / (window.height * window.width)
     missing = max(0.0, config.min_foreground - kept) + max(0.0, config.min_background - background)
     if other is not None:
         missing += max(0.0, config.min_difference - (1 - overlap(window, other)))
-    return float(missing)
+    return missing
 
 
 def overlap(a: Window, b: Window) -> float:

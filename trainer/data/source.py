@@ -1,12 +1,12 @@
-"""A snapshot's images as the model sees them: decoded, encoded once, kept as latents."""
+"""A snapshot's images as the model sees them: decoded and encoded once, kept in a store."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,22 @@ from torch import Tensor
 from trainer.contract.errors import SnapshotError
 from trainer.contract.images import load_pixels
 from trainer.contract.snapshot import Condition, Pair, Snapshot, Split, Winner
+from trainer.data.crops import SubjectMask, Window, crop_and_scale
+from trainer.data.shards import ShardStore, content_key
+from trainer.fingerprint import encoders_of, fingerprint
 from trainer.objectives import pool_mask
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone, Tensors
 
 Pixels = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
 GREY = 128
 """Fill of the background before a condition is cropped: what the masked image has there anyway."""
+DECODED = 64
+"""Decoded images kept in memory while encoding."""
+GIVEN = "given."
+REGION = "region"
 
 
 def to_tensor(pixels: Sequence[Pixels]) -> Tensor:
@@ -34,6 +42,26 @@ def to_tensor(pixels: Sequence[Pixels]) -> Tensor:
 def to_mask(masks: Sequence[Pixels]) -> Tensor:
     """[B,1,H,W] in [0,1] (1 = background) from arrays [H,W] of 0 to 255."""
     return torch.from_numpy(np.stack(masks)).unsqueeze(1).float() / 255
+
+
+class Crop(NamedTuple):
+    """A member of a CAPO pair: its image and its condition, each inside a window (None: the whole image)."""
+
+    condition_id: str
+    path: str
+    window: Window
+    image_window: Window | None
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One thing to encode: a condition's text, its conditioning, or an image made for it."""
+
+    kind: str
+    key: str
+    row: Condition
+    path: str = ""
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -47,16 +75,27 @@ class Coverage:
 
 
 class TrainingData:
-    """Pairs, winners and conditions of a snapshot with their latents, on the CPU in float32.
+    """Pairs, winners and conditions of a snapshot, and what the model's encoders make of them, on the CPU.
 
-    Everything is encoded at construction in the tables' order and in batches of a fixed size, so that two runs on one
-    snapshot see the same bits.
+    What is encoded is read from `store`, keyed by the content of the images and prompts, the windows they are cropped
+    by and the encoders' weights. `encode` fills in what is missing, in the tables' order and in batches of a fixed
+    size; a batch is kept whole or not at all, so that a build that was cut short goes on to the same bits.
     """
 
-    def __init__(self, snapshot: Snapshot, backbone: Backbone, *, held_out_pairs: int, encode_batch: int = 16) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        backbone: Backbone,
+        *,
+        held_out_pairs: int,
+        store: ShardStore | None = None,
+        encode_batch: int = 16,
+    ) -> None:
         self.snapshot = snapshot
         self._backbone = backbone
         self._batch = encode_batch
+        self._store = ShardStore(None) if store is None else store
+        self._encoders = fingerprint(encoders_of(backbone))
         self.pairs: list[Pair] = snapshot.pairs_of("train")
         self.held_out: list[Pair] = snapshot.pairs_of("validation")[:held_out_pairs]
         if not self.pairs:
@@ -65,31 +104,90 @@ class TrainingData:
         self.winners_of: dict[str, list[Winner]] = defaultdict(list)
         for winner in self.winners:
             self.winners_of[winner.condition_id].append(winner)
-        self._pixels = lru_cache(maxsize=1024)(self._load)
-        self._latents: dict[str, Tensor] = {}
-        self._conditions: dict[str, dict[str, Tensor]] = {}
-        self._texts: dict[str, dict[str, Tensor]] = {}
-        self.regions: dict[str, Tensor] = {}
-
-    def encode(self) -> None:
-        """Encode texts, conditions and images that training and validation use."""
+        self._pixels = lru_cache(maxsize=DECODED)(self._load)
+        self.subject = lru_cache(maxsize=DECODED)(self._subject)
         used = {item.condition_id for item in (*self.pairs, *self.held_out, *self.winners)}
-        conditions = [row for row in self.snapshot.conditions if row.condition_id in used]
-        self._check_sizes(conditions)
-        self._encode_texts(sorted({row.prompt for row in conditions}))
-        for batch in self._batches(conditions, lambda row: (row.height, row.width)):
-            self._encode_conditions(batch)
+        self.conditions = [row for row in snapshot.conditions if row.condition_id in used]
+
+    # --- building ---------------------------------------------------------------------------------------------------
+
+    def encode(self, crops: Iterable[Crop] = (), progress: Progress | None = None) -> None:
+        """Encode the texts, conditions and images of training and validation, and these crops of CAPO.
+
+        `progress(done, total)` is called before the first batch and after each one, where anything is missing.
+        """
+        self._check_sizes(self.conditions)
+        batches = [batch for batch in self._batches(crops) if self._store.missing(item.key for item in batch)]
+        done, total = 0, sum(len(batch) for batch in batches)
+        if progress and total:
+            progress(0, total)
+        try:
+            for batch in batches:
+                self._store.put(dict(zip([item.key for item in batch], self._encoded(batch), strict=True)))
+                done += len(batch)
+                if progress:
+                    progress(done, total)
+        finally:
+            self._store.flush()
+            self._pixels.cache_clear()
+
+    def _batches(self, crops: Iterable[Crop]) -> Iterator[list[_Item]]:
+        items = [_Item("text", self.text_key(row.condition_id), row) for row in self.conditions]
+        items += [_Item("condition", self.condition_key(row.condition_id), row) for row in self.conditions]
         images: dict[str, Condition] = {}
         for pair in (*self.pairs, *self.held_out):
             images[pair.win] = images[pair.lose] = self.snapshot.by_id[pair.condition_id]
         for winner in self.winners:
             images[winner.image] = self.snapshot.by_id[winner.condition_id]
-        for paths in self._batches(list(images), lambda path: (images[path].height, images[path].width)):
-            latents = self._backbone.encode_images(to_tensor([self._pixels(path, "RGB") for path in paths])).cpu()
-            for path, latent in zip(paths, latents, strict=True):
-                if not torch.isfinite(latent).all():
-                    raise SnapshotError("latent_not_finite", f"{path}: the encoder gives NaN for this image.")
-                self._latents[path] = latent.clone()
+        items += [_Item("image", self.latent_key(path), row, path) for path, row in images.items()]
+        for crop in sorted(set(crops)):
+            row, window = self.snapshot.by_id[crop.condition_id], crop.window
+            items.append(_Item("condition", self.condition_key(crop.condition_id, window), row, window=window))
+            if crop.path not in images or crop.image_window is not None:
+                key = self.latent_key(crop.path, crop.image_window)
+                items.append(_Item("image", key, row, crop.path, window=crop.image_window))
+        buckets: dict[object, dict[str, _Item]] = defaultdict(dict)
+        for item in items:
+            size = None if item.kind == "text" and not self._backbone.text_sees_image else self._size(item.row)
+            buckets[item.kind, item.window is not None, size].setdefault(item.key, item)
+        for bucket in buckets.values():
+            waiting = list(bucket.values())
+            for start in range(0, len(waiting), self._batch):
+                yield waiting[start : start + self._batch]
+
+    def _encoded(self, batch: list[_Item]) -> list[Tensors]:
+        kind = batch[0].kind
+        if kind == "text":
+            return self._encoded_texts([item.row for item in batch])
+        if kind == "condition":
+            return self._encoded_conditions(batch)
+        pixels = to_tensor([self._cropped(self._pixels(item.path, "RGB"), item.window) for item in batch])
+        latents = self._backbone.encode_images(pixels).cpu()
+        for item, latent in zip(batch, latents, strict=True):
+            if not torch.isfinite(latent).all():
+                raise SnapshotError("latent_not_finite", f"{item.path}: the encoder gives NaN for this image.")
+        return _unstacked({"latent": latents}, len(batch))
+
+    def _encoded_texts(self, rows: list[Condition]) -> list[Tensors]:
+        prompts = [row.prompt for row in rows]
+        if not self._backbone.text_sees_image:
+            return _unstacked(self._backbone.encode_text(prompts), len(rows))
+        pixels = to_tensor([self._pixels(row.image, "RGB") for row in rows])
+        masks = to_mask([self._pixels(row.mask, "L") for row in rows])
+        return _unstacked(self._backbone.encode_text(prompts, pixels, masks), len(rows))
+
+    def _encoded_conditions(self, batch: list[_Item]) -> list[Tensors]:
+        rows = [item.row for item in batch]
+        windows = [item.window for item in batch]
+        images = [
+            self._pixels(row.image, "RGB") if window is None else self._masked_pixels(row)
+            for row, window in zip(rows, windows, strict=True)
+        ]
+        masks = to_mask([self._cropped(self._pixels(r.mask, "L"), w) for r, w in zip(rows, windows, strict=True)])
+        pixels = to_tensor([self._cropped(image, window) for image, window in zip(images, windows, strict=True)])
+        encoded = {f"{GIVEN}{k}": v for k, v in self._backbone.encode_condition(pixels, masks).items()}
+        _, height, width = self._backbone.latent_shape(*masks.shape[2:])
+        return _unstacked({**encoded, REGION: pool_mask(masks, height, width)}, len(batch))
 
     def _check_sizes(self, conditions: Iterable[Condition]) -> None:
         multiple = self._backbone.pixel_multiple
@@ -101,69 +199,79 @@ class TrainingData:
                     f"multiples of {multiple}.",
                 )
 
-    def _batches(self, items: list, size: object) -> Iterable[list]:
-        buckets: dict[object, list] = defaultdict(list)
-        for item in items:
-            buckets[size(item)].append(item)  # type: ignore[operator]  # a key function
-        for bucket in buckets.values():
-            for start in range(0, len(bucket), self._batch):
-                yield bucket[start : start + self._batch]
-
-    def _encode_texts(self, prompts: list[str]) -> None:
-        for start in range(0, len(prompts), self._batch):
-            batch = prompts[start : start + self._batch]
-            text = self._backbone.encode_text(batch)
-            for index, prompt in enumerate(batch):
-                self._texts[prompt] = {name: value[index].cpu().clone() for name, value in text.items()}
-
-    def _encode_conditions(self, rows: list[Condition]) -> None:
-        pixels = to_tensor([self._pixels(row.image, "RGB") for row in rows])
-        masks = to_mask([self._pixels(row.mask, "L") for row in rows])
-        encoded = self._backbone.encode_condition(pixels, masks)
-        _, height, width = self._backbone.latent_shape(*masks.shape[2:])
-        regions = pool_mask(masks, height, width)
-        for index, row in enumerate(rows):
-            self._conditions[row.condition_id] = {k: v[index].cpu().clone() for k, v in encoded.items()}
-            self.regions[row.condition_id] = regions[index].clone()
+    # --- pixels -----------------------------------------------------------------------------------------------------
 
     def _load(self, path: str, mode: str) -> Pixels:
         return load_pixels(self.snapshot.path(path), mode, path)
 
-    def latent(self, path: str) -> Tensor:
-        """Latents [C,h,w] of an image."""
-        return self._latents[path]
+    def _cropped(self, pixels: Pixels, window: Window | None) -> Pixels:
+        return pixels if window is None else crop_and_scale(pixels, window)
 
-    def condition(self, condition_id: str) -> Tensors:
+    def _masked_pixels(self, row: Condition) -> Pixels:
+        """A condition's image with grey for background: what may be cropped without letting the target leak in."""
+        background = (self._pixels(row.mask, "L") >= 128)[..., None]
+        return np.where(background, np.uint8(GREY), self._pixels(row.image, "RGB"))
+
+    def _subject(self, condition_id: str) -> SubjectMask:
+        """Where a condition's subject is, for drawing windows."""
+        return SubjectMask(self._pixels(self.snapshot.by_id[condition_id].mask, "L"))
+
+    # --- keys -------------------------------------------------------------------------------------------------------
+
+    def _content(self, path: str) -> str:
+        return self.snapshot.manifest.files[path].sha256
+
+    def text_key(self, condition_id: str) -> str:
+        """The key of a condition's text: of its prompt, and of what else the text encoder sees."""
+        row = self.snapshot.by_id[condition_id]
+        seen = (self._content(row.image), self._content(row.mask)) if self._backbone.text_sees_image else ()
+        return content_key("text", self._encoders, row.prompt, *seen)
+
+    def latent_key(self, path: str, window: Window | None = None) -> str:
+        """The key of an image's latents, whole or inside a window."""
+        return content_key("image", self._encoders, self._content(path), window)
+
+    def condition_key(self, condition_id: str, window: Window | None = None) -> str:
+        """The key of a condition's conditioning and region, whole or inside a window."""
+        row = self.snapshot.by_id[condition_id]
+        return content_key("condition", self._encoders, self._content(row.image), self._content(row.mask), window)
+
+    # --- what was encoded -------------------------------------------------------------------------------------------
+
+    def latent(self, path: str, window: Window | None = None) -> Tensor:
+        """Latents [C,h,w] of an image, whole or inside a window."""
+        return self._store[self.latent_key(path, window)]["latent"]
+
+    def condition(self, condition_id: str, window: Window | None = None) -> Tensors:
         """Conditioning of a condition, without batch axis."""
-        return self._conditions[condition_id]
+        found = self._store[self.condition_key(condition_id, window)]
+        return {name.removeprefix(GIVEN): value for name, value in found.items() if name.startswith(GIVEN)}
+
+    def region(self, condition_id: str) -> Tensor:
+        """Background weights [1,h,w] of a condition."""
+        return self._store.one(self.condition_key(condition_id), REGION)
 
     def text(self, condition_id: str) -> Tensors:
         """Text conditioning of a condition's prompt, without batch axis."""
-        return self._texts[self.snapshot.by_id[condition_id].prompt]
-
-    def pixels(self, path: str) -> Pixels:
-        """An RGB image [H,W,3]."""
-        return self._pixels(path, "RGB")
-
-    def mask(self, condition_id: str) -> Pixels:
-        """A condition's mask [H,W]."""
-        return self._pixels(self.snapshot.by_id[condition_id].mask, "L")
-
-    def masked_pixels(self, condition_id: str) -> Pixels:
-        """A condition's image with grey for background: what may be cropped without letting the target leak in."""
-        image = self.pixels(self.snapshot.by_id[condition_id].image)
-        return np.where((self.mask(condition_id) >= 128)[..., None], np.uint8(GREY), image)
+        return self._store[self.text_key(condition_id)]
 
     def size(self, condition_id: str) -> tuple[int, int]:
         """(height, width) in pixels."""
-        row = self.snapshot.by_id[condition_id]
+        return self._size(self.snapshot.by_id[condition_id])
+
+    def _size(self, row: Condition) -> tuple[int, int]:
         return row.height, row.width
 
     def coverage(self) -> Coverage:
         """Background shares over all conditions in use."""
-        shares = [float(region.mean()) for region in self.regions.values()]
-        cells = [min(float(region.sum()), float((1 - region).sum())) for region in self.regions.values()]
+        regions = [self.region(row.condition_id) for row in self.conditions]
+        shares = [float(region.mean()) for region in regions]
+        cells = [min(float(region.sum()), float((1 - region).sum())) for region in regions]
         return Coverage(float(np.mean(shares)), min(shares), max(shares), min(cells))
+
+
+def _unstacked(tensors: Tensors, count: int) -> list[Tensors]:
+    return [{name: value[index] for name, value in tensors.items()} for index in range(count)]
 
 
 def _winners(snapshot: Snapshot, split: Split) -> list[Winner]:

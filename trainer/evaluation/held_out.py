@@ -11,7 +11,8 @@ from trainer.contract.config import ObjectiveConfig
 from trainer.contract.events import Validation
 from trainer.contract.snapshot import Pair
 from trainer.data.rows import RowBuilder
-from trainer.reference import policy_prediction, reference_prediction
+from trainer.objectives import error_map
+from trainer.reference import Reference, policy_prediction
 from trainer.terms import StepCounts, combine, errors_of
 
 if TYPE_CHECKING:
@@ -28,10 +29,19 @@ SHOWN = (
 class HeldOut:
     """Measures a model on pairs of the validation split."""
 
-    def __init__(self, pairs: list[Pair], builder: RowBuilder, backbone: Backbone, objective: ObjectiveConfig) -> None:
-        self._pairs = pairs
+    def __init__(
+        self,
+        pairs: list[Pair],
+        builder: RowBuilder,
+        backbone: Backbone,
+        objective: ObjectiveConfig,
+        reference: Reference,
+    ) -> None:
         self._builder = builder
         self._backbone = backbone
+        self._reference = reference
+        self._count = len(pairs)
+        self._batches = list(builder.batches_of_pairs(pairs, AT_ONCE))
         # the healthy quantities are defined for a preference; SFT is measured as MaskDPO would see it
         self._objective = objective if objective.prefers else objective.model_copy(update={"preference": "mask_dpo"})
 
@@ -39,12 +49,12 @@ class HeldOut:
     def measure(self, step: int, guidance: float) -> Validation:
         """One validation event for the model as it stands after `step` steps."""
         sums: dict[str, float] = defaultdict(float)
-        counts = StepCounts(len(self._pairs), 0, 0, 0)
-        for start in range(0, len(self._pairs), AT_ONCE):
-            batch, layout = self._builder.held_out(self._pairs[start : start + AT_ONCE])
-            reference = errors_of(reference_prediction(self._backbone, batch, guidance), batch, layout, self._objective)
-            policy = errors_of(policy_prediction(self._backbone, batch, guidance), batch, layout, self._objective)
-            terms = combine(policy, reference, batch, layout, counts, self._objective)
+        counts = StepCounts(self._count, 0, 0, 0)
+        for pairs in self._batches:
+            batch, layout = self._builder.held_out(pairs)
+            policy = error_map(policy_prediction(self._backbone, batch, guidance), batch.target)
+            errors = [errors_of(maps, batch, layout, self._objective) for maps in (policy, self._reference.maps(batch))]
+            terms = combine(errors[0], errors[1], batch, layout, counts, self._objective)
             for name in SHOWN:
                 sums[name] += terms.figures[name]
-        return Validation(step=step, values={**sums, "pairs": float(len(self._pairs))})
+        return Validation(step=step, values={**sums, "pairs": float(self._count)})

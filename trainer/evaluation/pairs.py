@@ -9,6 +9,7 @@ from trainer.contract.snapshot import Snapshot
 from trainer.data.rows import RowBuilder
 from trainer.data.source import TrainingData
 from trainer.evaluation.held_out import HeldOut
+from trainer.reference import GUIDANCE, ModelReference
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone
@@ -21,4 +22,5 @@ def measure_pairs(snapshot: Snapshot, backbone: Backbone, config: RunConfig) -> 
         return {}
     data.encode()
     builder = RowBuilder(data, backbone, config.objective, config.training.seed)
-    return HeldOut(data.held_out, builder, backbone, config.objective).measure(0, 1.0).values
+    reference = ModelReference(backbone, GUIDANCE)
+    return HeldOut(data.held_out, builder, backbone, config.objective, reference).measure(0, GUIDANCE).values

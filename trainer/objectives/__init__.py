@@ -10,7 +10,7 @@ three terms, known by its abstract, so that the equations here are our reading o
 
 from trainer.objectives.capo import capo_loss
 from trainer.objectives.dpo import PreferenceLoss, dpo_loss, implicit_reward, timestep_weight
-from trainer.objectives.errors import pool_mask, region_error, split_regions
+from trainer.objectives.errors import error_map, map_error, pool_mask, region_error, split_regions
 from trainer.objectives.mask_dpo import mask_dpo_loss
 from trainer.objectives.options import next_beta, reason_weight, scale_gradient
 from trainer.objectives.scpo import shared_commonality_loss
@@ -20,7 +20,9 @@ __all__ = [
     "PreferenceLoss",
     "capo_loss",
     "dpo_loss",
+    "error_map",
     "implicit_reward",
+    "map_error",
     "mask_dpo_loss",
     "next_beta",
     "pool_mask",

@@ -34,6 +34,24 @@ def region_error(prediction: Tensor, target: Tensor, region: Tensor, *, reductio
     raise ValueError(f"reduction {reduction!r} is none of region_mean, full_mean, sum")
 
 
+def error_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """Squared errors [B,1,h,w] of predictions [B,C,h,w], summed over the channels, in float32."""
+    return (prediction.float() - target.float()).square().sum(1, keepdim=True)
+
+
+def map_error(errors: Tensor, region: Tensor, channels: int, *, reduction: Reduction = "region_mean") -> Tensor:
+    """`region_error` [B] of a region [B,1,h,w], from the map [B,1,h,w] that `error_map` made of so many channels."""
+    weights = region.float()
+    total = (weights * errors).flatten(1).sum(1)
+    if reduction == "region_mean":
+        return total / (channels * weights.flatten(1).sum(1)).clamp_min(EMPTY)
+    if reduction == "full_mean":
+        return total / (channels * errors.flatten(1).shape[1])
+    if reduction == "sum":
+        return total
+    raise ValueError(f"reduction {reduction!r} is none of region_mean, full_mean, sum")
+
+
 def pool_mask(mask: Tensor, height: int, width: int, *, mode: Literal["area", "nearest"] = "area") -> Tensor:
     """A full-resolution mask [B,1,H,W] (1 = background) on the latent grid [B,1,height,width].
 

@@ -38,7 +38,7 @@ def test_recipes_survive_json(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("objective.bta=3", "names no known key; known there: beta"),
+        ("objective.bta=3", "names no known key; known there: anchor"),
         ("objektive.beta=3", "names no section objektive"),
         ("objective.beta=-1", "objective.beta: Input should be greater than 0, got -1"),
         ("objective.t_min=1", "t_min must be below t_max"),

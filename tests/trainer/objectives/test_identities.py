@@ -128,14 +128,14 @@ def test_noise_and_clean_errors_follow_from_the_velocity_error() -> None:
 
 def test_cropping_and_masking_commute_and_the_penalty_is_even() -> None:
     from trainer.contract.config import CapoConfig
-    from trainer.data.crops import crop, draw_windows
+    from trainer.data.crops import SubjectMask, crop, draw_windows
 
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (40, 48, 3), dtype=np.uint8)
     mask = np.full((40, 48), 255, np.uint8)
     mask[15:30, 20:33] = 0
     for draw in range(20):
-        for window in draw_windows(mask, CapoConfig(), 0, "pair", draw):
+        for window in draw_windows(SubjectMask(mask), CapoConfig(), 0, "pair", draw):
             masked = np.where((mask >= 128)[..., None], 0, image)
             inside = np.where((crop(mask, window) >= 128)[..., None], 0, crop(image, window))
             assert np.array_equal(crop(masked, window), inside)

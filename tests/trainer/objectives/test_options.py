@@ -14,7 +14,7 @@ from trainer import objectives
 from trainer.contract.config import ObjectiveConfig, RunConfig, apply_overrides
 from trainer.contract.errors import ConfigError
 from trainer.data.rows import Batch, Layout, StepSlots
-from trainer.objectives import dpo_loss, next_beta, reason_weight, scale_gradient, winner_loss
+from trainer.objectives import dpo_loss, error_map, next_beta, reason_weight, scale_gradient, winner_loss
 from trainer.terms import StepCounts, combine, counts_of, errors_of
 
 PAIRS, BETA = 3, 40.0
@@ -34,8 +34,8 @@ def step(objective: ObjectiveConfig, parts: Layout, region: Tensor | None = None
     shape = (rows, 2, 4, 4)
     prediction, reference, target = draw(1, *shape).requires_grad_(), draw(2, *shape), draw(3, *shape)
     region = draw(4, rows, 1, 4, 4).sigmoid() if region is None else region
-    batch = Batch(target, torch.linspace(0.1, 0.9, rows), target, target, {}, {}, region)
-    policy, known = errors_of(prediction, batch, parts, objective), errors_of(reference, batch, parts, objective)
+    batch = Batch((), target, torch.linspace(0.1, 0.9, rows), target, target, {}, {}, region)
+    policy, known = (errors_of(error_map(x, target), batch, parts, objective) for x in (prediction, reference))
     sizes = StepCounts(parts.pairs, parts.capo, parts.scpo, parts.replay)
     terms = combine(policy, known, batch, parts, sizes, objective)
     terms.loss.backward()

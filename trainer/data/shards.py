@@ -1,0 +1,140 @@
+"""Encoded tensors on disk: safetensors shards, found by key, written whole or not at all.
+
+A key is the hash of everything its tensors were computed from, so a shard never goes stale: what changed has another
+key. Building stops anywhere, by SIGKILL too, and goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from trainer.contract.errors import StorageError
+from trainer.contract.files import fsync_path, sha256_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainer.backbones.protocol import Tensors
+
+SHARD_BYTES = 64 * 2**20
+SHARD_SECONDS = 20.0
+"""Work that a crash may lose: a shard is written when it is this large or this old."""
+SUFFIX = ".safetensors"
+
+
+def content_key(*parts: object) -> str:
+    """The key (32 hex digits) of what these parts determine; parts are JSON values."""
+    body = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
+
+
+class ShardStore:
+    """Named tensors by key under `folder`, each key with one or more tensors without batch axis, on the CPU.
+
+    Without a folder everything stays in memory.
+
+    A shard that cannot be read is removed and told in `damaged`; its keys count as missing. Raises StorageError when
+    the folder cannot be used.
+    """
+
+    def __init__(
+        self, folder: Path | None, *, shard_bytes: int = SHARD_BYTES, shard_seconds: float = SHARD_SECONDS
+    ) -> None:
+        self.folder = folder
+        self.damaged: list[str] = []
+        self._shard_bytes, self._shard_seconds = shard_bytes, shard_seconds
+        self._files: dict[Path, Any] = {}
+        self._places: dict[str, tuple[Path, list[str]]] = {}
+        self._pending: dict[str, Tensors] = {}
+        self._pending_bytes = 0
+        self._since = time.monotonic()
+        if folder is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for staged in folder.glob(".*.part"):
+                staged.unlink(missing_ok=True)
+            for path in sorted(folder.glob("*" + SUFFIX)):
+                self._open(path)
+        except OSError as error:
+            raise StorageError("cache_unusable", f"The cache {folder} cannot be used: {error}.") from error
+
+    def _open(self, path: Path) -> None:
+        try:
+            handle = safe_open(path, framework="pt")
+            names = list(handle.keys())
+        except SafetensorError:
+            self.damaged.append(path.name)
+            path.unlink()
+            return
+        self._files[path] = handle
+        for name in names:
+            key, _, tensor = name.partition("/")
+            place = self._places.setdefault(key, (path, []))
+            if place[0] == path:
+                place[1].append(tensor)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places or key in self._pending
+
+    def __len__(self) -> int:
+        return len(self._places) + len(self._pending)
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Those of the keys that are not there."""
+        return [key for key in keys if key not in self]
+
+    def __getitem__(self, key: str) -> Tensors:
+        if key in self._pending:
+            return self._pending[key]
+        path, names = self._places[key]
+        handle = self._files[path]
+        return {name: handle.get_tensor(f"{key}/{name}") for name in names}
+
+    def one(self, key: str, name: str) -> Tensor:
+        """One tensor of a key."""
+        if key in self._pending:
+            return self._pending[key][name]
+        return self._files[self._places[key][0]].get_tensor(f"{key}/{name}")
+
+    def put(self, entries: Mapping[str, Tensors]) -> None:
+        """Take in what was computed in one go; it lands in one shard, or is lost together in a crash."""
+        if not self._pending:
+            self._since = time.monotonic()
+        for key, tensors in entries.items():
+            if key not in self:
+                self._pending[key] = {
+                    name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()
+                }
+                self._pending_bytes += sum(value.nbytes for value in tensors.values())
+        if self._pending_bytes >= self._shard_bytes or time.monotonic() - self._since >= self._shard_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending as one shard, atomically."""
+        if not self._pending or self.folder is None:
+            return
+        from safetensors.torch import save_file
+
+        path = self.folder / (sha256_bytes("".join(sorted(self._pending)).encode())[:24] + SUFFIX)
+        staged = path.with_name(f".{path.stem}.{os.getpid()}.part")
+        tensors = {f"{key}/{name}": value for key, item in self._pending.items() for name, value in item.items()}
+        try:
+            save_file(tensors, staged)
+            fsync_path(staged)
+            staged.replace(path)
+            fsync_path(self.folder)
+        except (OSError, SafetensorError) as error:
+            staged.unlink(missing_ok=True)
+            raise StorageError("cache_unwritable", f"The cache {self.folder} could not be written: {error}.") from error
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._open(path)

@@ -1,0 +1,90 @@
+"""Before the first step: what the encoders and the reference make of a snapshot, kept in a cache folder.
+
+::
+
+    <cache>/encoded/<hash>.safetensors             latents, conditioning, regions and texts, by content
+    <cache>/reference-<name>/reference.json        which weights, compute type and noise the maps belong to
+    <cache>/reference-<name>/<hash>.safetensors    error maps of the reference
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.backbones.load import compute_type, load_backbone
+from trainer.contract.snapshot import verify_snapshot
+from trainer.data.shards import ShardStore, content_key
+from trainer.fingerprint import fingerprint
+from trainer.reference import GUIDANCE, CachedReference, ModelReference, Reference, identity_of, open_reference_store
+from trainer.schedule import Schedule
+
+if TYPE_CHECKING:
+    from trainer.backbones.protocol import Backbone
+    from trainer.contract.config import RunConfig
+    from trainer.contract.snapshot import Snapshot
+    from trainer.data.source import Progress
+
+
+ENCODED = "encoded"
+
+
+def fill_cache(
+    snapshot_folder: Path, config: RunConfig, cache: Path, progress: Progress | None = None, *, force: bool = False
+) -> dict[str, int]:
+    """Fill a cache folder for runs of this config on this snapshot; returns how many things are in it.
+
+    Raises TrainerError for a snapshot, model or cache that cannot be used.
+    """
+    backbone = load_backbone(config.model.base, revision=config.model.revision, dtype=config.model.dtype)
+    schedule = prepare(config, verify_snapshot(snapshot_folder), backbone, cache, progress)
+    found = {"encoded": len(ShardStore(cache / ENCODED))}
+    if config.reference.source == "cache":
+        backbone.drop_text_encoders()
+        add_policy(config, backbone)
+        prepare_reference(config, backbone, schedule, cache, progress, force=force)
+        found["reference rows"] = sum(len(rows) for rows in schedule.referenced())
+    return found
+
+
+def add_policy(config: RunConfig, backbone: Backbone) -> None:
+    """Put on the model what is trained."""
+    lora = config.lora
+    if config.model.adapter:
+        backbone.continue_adapter(Path(config.model.adapter))
+    else:
+        backbone.add_adapter(lora.rank, lora.alpha or lora.rank, lora.targets, config.training.seed)
+
+
+def prepare(
+    config: RunConfig, snapshot: Snapshot, backbone: Backbone, cache: Path, progress: Progress | None = None
+) -> Schedule:
+    """The schedule of a run, with everything it needs encoded; goes on where an earlier build was cut short."""
+    schedule = Schedule(config, snapshot, backbone, ShardStore(cache / ENCODED))
+    schedule.data.encode(schedule.crops(), progress)
+    return schedule
+
+
+def prepare_reference(
+    config: RunConfig,
+    backbone: Backbone,
+    schedule: Schedule,
+    cache: Path,
+    progress: Progress | None = None,
+    *,
+    force: bool = False,
+) -> Reference:
+    """The reference of a run; as a cache it is complete when this returns.
+
+    Raises ConfigError for a cache of another reference, unless `force`.
+    """
+    model = ModelReference(backbone, GUIDANCE)
+    if config.reference.source == "model":
+        return model
+    name = content_key(config.model.base, config.model.revision, config.model.adapter)[:12]
+    weights = fingerprint([backbone.denoiser], without=backbone.trainable())
+    identity = identity_of(weights, compute_type(config.model.dtype, backbone.device), GUIDANCE)
+    store = open_reference_store(cache / f"reference-{name}", identity, force=force)
+    reference = CachedReference(store, schedule.builder)
+    reference.fill(model, schedule.referenced(), progress)
+    return reference

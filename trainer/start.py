@@ -1,0 +1,88 @@
+"""How a run begins and is asked to stop: its folder, what it was started with, signals and the cancel file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from trainer.contract.checkpoint import RunFolder
+from trainer.contract.config import RunConfig, load_config
+from trainer.contract.errors import ConfigError, StorageError
+from trainer.contract.files import write_durably
+
+LEAST_FREE_BYTES = 64 * 2**20
+"""Free disk below which a run does not start: its first checkpoint would fail."""
+
+
+def open_folder(folder: RunFolder, config: RunConfig, *, resume: bool, force: bool) -> None:
+    """Make or take up a run folder. Raises ConfigError for another run's folder, StorageError for a bad disk."""
+    try:
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(folder.root).free < LEAST_FREE_BYTES:
+            raise StorageError("disk_full", f"Less than {LEAST_FREE_BYTES >> 20} MiB are free where the run is kept.")
+        if folder.config.exists():
+            if not resume:
+                raise ConfigError("run_exists", f"{folder.root} holds a run already; resume it or take a new folder.")
+            before = load_config(folder.config)
+            if before.config_hash() != config.config_hash() and not force:
+                raise ConfigError(
+                    "config_changed",
+                    f"The config differs from the one {folder.root.name} was started with; resuming would mix two "
+                    "runs. Take a new folder, or force it.",
+                )
+        write_durably(folder.config, (config.model_dump_json(indent=1) + "\n").encode())
+        for leftover in (folder.cancel, folder.result):
+            leftover.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError("run_folder", f"The run folder {folder.root} cannot be used: {error}.") from error
+
+
+def remember_snapshot(folder: RunFolder, path: Path, content_hash: str, *, force: bool) -> None:
+    """Write down which snapshot a run is trained on. Raises ConfigError when it was started on another."""
+    record = {"folder": str(path.resolve()), "content_hash": content_hash}
+    if folder.snapshot.exists() and not force:
+        before = json.loads(folder.snapshot.read_text())
+        if before["content_hash"] != content_hash:
+            raise ConfigError(
+                "snapshot_changed",
+                f"The run was started on snapshot {before['content_hash'][:12]}, not {content_hash[:12]}; "
+                "resuming would mix two runs. Take a new folder, or force it.",
+            )
+    write_durably(folder.snapshot, json.dumps(record, indent=1).encode())
+
+
+class StopRequested(Exception):
+    """Raised inside long work before the first step when the run was asked to stop."""
+
+
+class StopFlag:
+    """Set by SIGTERM, SIGINT or the file `cancel`; read at every step boundary."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.reason = ""
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.reason = signal.Signals(number).name
+
+    def __bool__(self) -> bool:
+        if not self.reason and self._folder.cancel.exists():
+            self.reason = "cancel file"
+        return bool(self.reason)
+
+
+@contextmanager
+def stop_requests(folder: RunFolder) -> Iterator[StopFlag]:
+    """The flag that SIGTERM and SIGINT set while a run is under way."""
+    flag = StopFlag(folder)
+    before = {number: signal.signal(number, flag.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
