@@ -16,12 +16,15 @@ import traceback
 import warnings
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, apply_overrides, load_config
 from trainer.contract.errors import ConfigError, ExitCode, TrainerError, disk_problem
 from trainer.contract.recipes import RECIPES, recipe_config
+
+if TYPE_CHECKING:
+    from trainer.contract.sampling import SampleRequest
 
 EXITS = "exit codes: " + ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
 
@@ -229,19 +232,38 @@ def _run_train(options: argparse.Namespace) -> int:
 
 def _sample(commands: Any) -> None:
     parser = _command(
-        commands, "sample", _run_sample, "make images for a request file",
+        commands, "sample", _run_sample, "make images for a request file, or of a snapshot's held-out conditions",
         "Appends to DIR/results.jsonl as each batch is done; keys that are there already are skipped, so the same\n"
-        "command goes on after a stop. SIGTERM or a file DIR/cancel stop it between two batches.",
+        "command goes on after a stop. SIGTERM or a file DIR/cancel stop it between two batches.\n"
+        "With a snapshot, base and sampler are those of the recipe or config (model.base, samples.steps, ...).",
     )  # fmt: skip
-    parser.add_argument("--request", type=Path, required=True, metavar="FILE", help="see trainer.contract.sampling")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--request", type=Path, metavar="FILE", help="see trainer.contract.sampling")
+    what.add_argument("--snapshot", type=Path, metavar="DIR", help="a snapshot folder; needs --recipe or --config")
+    _config_options(parser, required=False)
+    parser.add_argument("--adapter", type=Path, metavar="PATH", help="with a snapshot: a LoRA folder or file")
+    parser.add_argument("--images", type=int, default=16, metavar="N", help="with a snapshot: how many (16)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results and images go")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
 
 
-def _run_sample(options: argparse.Namespace) -> int:
-    from trainer.contract.sampling import load_request
+def _sample_request(options: argparse.Namespace) -> SampleRequest:
+    from trainer.contract.sampling import load_request, request_of
+    from trainer.contract.snapshot import read_snapshot
 
-    request = load_request(options.request)
+    named = options.recipe or options.config
+    if options.request:
+        if named or options.set or options.adapter:
+            raise ConfigError("sample_twice", "A request file says itself what draws; give it alone, or a snapshot.")
+        return load_request(options.request)
+    if not named or options.images < 1:
+        raise ConfigError("sample_of_what", "A snapshot's images need --recipe or --config, and --images above 0.")
+    snapshot, adapter = read_snapshot(options.snapshot), options.adapter
+    return request_of(snapshot, _config(options), adapter=adapter, images=options.images)
+
+
+def _run_sample(options: argparse.Namespace) -> int:
+    request = _sample_request(options)
     import torch
 
     from trainer.sampling import run_request
@@ -321,7 +343,7 @@ def _run_evaluate(options: argparse.Namespace) -> int:
 def _export(commands: Any) -> None:
     parser = _command(
         commands, "export", _run_export, "copy a run's LoRA out, checked by its hash",
-        "The folder can be given to `FluxFillPipeline.load_lora_weights`.",
+        "The folder can be given to `load_lora_weights` of the base's own pipeline.",
     )  # fmt: skip
     parser.add_argument("--run", dest="run_folder", type=Path, required=True, metavar="RUNDIR")
     parser.add_argument("--step", type=int, help="a checkpoint's step; without it the final adapter, else the newest")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trainer.contract.errors import ExitCode
 from trainer.contract.sampling import RESULTS, load_request, read_results
 from trainer.contract.snapshot import Snapshot, read_snapshot
 
@@ -94,3 +95,32 @@ def test_the_loop_of_the_family_gives_the_pipeline_s_own_image(pipeline_folder: 
         generator=torch.Generator().manual_seed(0),
     ).images  # fmt: skip
     assert torch.allclose((mine.clamp(-1, 1) + 1) / 2, theirs, atol=2e-4)
+
+
+def test_a_recipe_draws_a_snapshots_held_out_conditions(
+    pipeline_folder: Path, snapshot: Snapshot, snapshot_folder: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from trainer.cli import main
+
+    out = tmp_path / "out"
+    command = ["sample", "--snapshot", str(snapshot_folder), "--out", str(out), "--images", "4", "--json"]
+    assert main(command) == ExitCode.BAD_CONFIG
+    assert "--recipe or --config" in capsys.readouterr().err
+    values = {"model.base": str(pipeline_folder), "model.dtype": "float32", "samples.steps": 2, "samples.seed": 7}
+    recipe = ["--recipe", "spatialworld_smoke", *(f"--set={name}={value}" for name, value in values.items())]
+    assert main([*command, *recipe]) == ExitCode.FINISHED
+    results = read_results(out)[0]
+    held_out = [row for row in snapshot.conditions if row.split == "validation"]
+    assert [result.seed for result in results] == [7] * len(held_out) + [8] * (4 - len(held_out))
+    for result, row in zip(results, [*held_out, *held_out], strict=False):
+        true, mask = (np.asarray(Image.open(snapshot.path(path))) for path in (row.image, row.mask))
+        assert np.array_equal(np.asarray(Image.open(out / result.image))[mask == 0], true[mask == 0])
+
+
+def test_a_request_file_is_given_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from trainer.cli import main
+
+    command = ["sample", "--request", str(tmp_path / "r.json"), "--out", str(tmp_path), "--recipe", "flux_fill"]
+    assert main(command) == ExitCode.BAD_CONFIG
+    assert "give it alone" in capsys.readouterr().err

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from trainer.contract.config import RunConfig
 from trainer.contract.errors import ConfigError
+from trainer.contract.snapshot import Snapshot
 
 RESULTS = "results.jsonl"
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -112,6 +114,28 @@ def load_request(path: Path | str) -> SampleRequest:
         item.image = root / item.image
         item.mask = root / item.mask
     return request
+
+
+def request_of(snapshot: Snapshot, config: RunConfig, *, adapter: Path | None, images: int) -> SampleRequest:
+    """`images` images of a snapshot's held-out conditions (of all, where none are held out), as a run would draw them.
+
+    Base, dtype and sampler are the config's; conditions take turns, and each further round has the next seed.
+    """
+    rows = [row for row in snapshot.conditions if row.split == "validation"] or snapshot.conditions
+    items = [
+        SampleItem(
+            key=f"{index:05d}", image=snapshot.path(row.image), mask=snapshot.path(row.mask), prompt=row.prompt,
+            seed=config.samples.seed + index // len(rows), spatialworld=row.spec,
+        )
+        for index, row in ((index, rows[index % len(rows)]) for index in range(images))
+    ]  # fmt: skip
+    generator = GeneratorSpec(
+        base=config.model.base,
+        adapter=str(adapter) if adapter else None,
+        dtype=config.model.dtype,
+        sampler=SamplerSettings(steps=config.samples.steps, guidance=config.samples.guidance),
+    )
+    return SampleRequest(generator=generator, items=items)
 
 
 def read_results(folder: Path | str, offset: int = 0) -> tuple[list[SampleResult], int]:
