@@ -64,7 +64,7 @@ def measure_ours(votes: np.ndarray, generators: int, rounds: int) -> tuple[dict[
     aggregated = time.perf_counter()
     best = fit(counts)
     fitted = time.perf_counter()
-    low, high = interval(elo(bootstrap(counts, rounds=rounds, start=best)))
+    low, high = interval(elo(bootstrap(counts, rounds=rounds, start=best).strengths))
     done = time.perf_counter()
     metrics = {
         "seconds": round(done - start, 3),

@@ -8,8 +8,19 @@ from backend.catalogue.access import ProjectForLead
 from backend.catalogue.models import Criterion, Split
 from backend.kit.database import ReadSession
 from backend.kit.paging import Paging
-from backend.preferences import service
-from backend.preferences.schemas import LeaderboardOut, PairRules, PairsOut, VoteFilter, Who, YieldOut
+from backend.preferences import service, slices
+from backend.preferences.schemas import (
+    REASON,
+    SLICE,
+    LeaderboardOut,
+    LossesOut,
+    PairRules,
+    PairsOut,
+    SlicesOut,
+    VoteFilter,
+    Who,
+    YieldOut,
+)
 
 router = APIRouter(tags=["preferences"])
 
@@ -35,19 +46,42 @@ def _rules(
 RulesQuery = Annotated[PairRules, Depends(_rules)]
 
 
+def _votes(
+    criterion: Criterion = Criterion.SPATIAL_RATIONALITY,
+    include_simulated: Annotated[bool, Query(description="Whether simulated annotators' votes count.")] = True,
+    split: Annotated[Split | None, Query(description="Only votes on conditions of this split.")] = None,
+    reason: Annotated[str | None, Query(pattern=REASON, description="Only votes lost for this reason.")] = None,
+    slice: Annotated[str | None, Query(pattern=SLICE, description="As in subject=car or viewpoint=front.")] = None,
+    prompt: Annotated[str | None, Query(max_length=200, description="Only conditions whose prompt has this.")] = None,
+) -> VoteFilter:
+    who = Who.ALL if include_simulated else Who.PEOPLE
+    return VoteFilter(criterion=criterion, who=who, split=split, reason=reason, slice=slice, prompt=prompt)
+
+
+VotesQuery = Annotated[VoteFilter, Depends(_votes)]
+
+
 @router.get("/projects/{slug}/ratings")
 def ratings(
     project: ProjectForLead,
     session: ReadSession,
-    criterion: Criterion = Criterion.SPATIAL_RATIONALITY,
-    include_simulated: Annotated[bool, Query(description="Whether simulated annotators' votes count.")] = True,
-    split: Annotated[Split | None, Query(description="Only votes on conditions of this split.")] = None,
+    chosen: VotesQuery,
     base_generator: Annotated[int | None, Query(description="Put this generator at 1500 instead of the mean.")] = None,
 ) -> LeaderboardOut:
     """Bradley–Terry ratings with ties (Davidson) on the Elo scale, with 95 % intervals, best first."""
-    who = Who.ALL if include_simulated else Who.PEOPLE
-    chosen = VoteFilter(criterion=criterion, who=who, split=split)
     return service.leaderboard(session, project, chosen, base_generator=base_generator)
+
+
+@router.get("/projects/{slug}/ratings/by/{dimension}")
+def ratings_by(project: ProjectForLead, session: ReadSession, chosen: VotesQuery, dimension: str) -> SlicesOut:
+    """Ratings within each value of a dimension: criterion, split, reason, subject, or an attribute of the specs."""
+    return slices.ratings_by(session, project, chosen, dimension)
+
+
+@router.get("/projects/{slug}/ratings/losses")
+def losses(project: ProjectForLead, session: ReadSession, chosen: VotesQuery) -> list[LossesOut]:
+    """For each generator, how many of its candidates were marked as losing and the reasons given against them."""
+    return slices.losses_by_generator(session, project, chosen)
 
 
 @router.get("/projects/{slug}/pairs")

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.special import ndtri, stdtrit
 
-from backend.preferences.bradley_terry import DEFAULT_PRIOR, Fit, Floats, PairCounts, Ties, fit, pair_counts
+from backend.preferences.bradley_terry import DEFAULT_PRIOR, OUTCOMES, Fit, Floats, PairCounts, Ties, fit
 
 # Stacks are fitted a block at a time so that memory stays flat whatever the number of generators.
 _BLOCK_CELLS = 2_000_000
@@ -32,26 +32,31 @@ class Share:
     count: int
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Fits of resampled votes: strengths [B, n] with mean 0, and the advantage of the left side [B]."""
+
+    strengths: Floats
+    side: Floats
+
+
 def cluster(counts: PairCounts, rows: Iterable[tuple[int, int, int, str, float]]) -> Clusters:
-    """Rows (person, i, j, outcome, count) laid over the pairs of `counts`."""
-    by_person: dict[int, list[tuple[int, int, str, float]]] = {}
-    for person, i, j, outcome, count in rows:
-        by_person.setdefault(person, []).append((i, j, outcome, count))
-    place = {pair: k for k, pair in enumerate(zip(counts.first.tolist(), counts.second.tolist(), strict=True))}
-    pairs = len(place)
-    lines: list[int] = []
-    columns: list[int] = []
-    values: list[float] = []
-    for line, person in enumerate(sorted(by_person)):
-        own = pair_counts(counts.size, by_person[person])
-        for k in range(len(own.first)):
-            column = place[int(own.first[k]), int(own.second[k])]
-            for offset, part in enumerate((own.wins, own.losses, own.ties)):
-                if part[k]:
-                    lines.append(line)
-                    columns.append(offset * pairs + column)
-                    values.append(float(part[k]))
-    return Clusters(len(by_person), coo_array((values, (lines, columns)), shape=(len(by_person), 3 * pairs)))
+    """Rows (person, i, j, outcome, count) laid over the pairs of `counts`, which must hold every pair of theirs."""
+    lines = list(rows)
+    people, line = np.unique([row[0] for row in lines], return_inverse=True)
+    first, second = (np.array([row[end] for row in lines], dtype=np.int64) for end in (1, 2))
+    place = np.array([min(OUTCOMES.index(row[3]), 2) for row in lines], dtype=np.int64)
+    if not counts.sided:
+        swapped = first > second
+        place = np.where(swapped & (place < 2), 1 - place, place)
+        first, second = np.minimum(first, second), np.maximum(first, second)
+    pairs = len(counts.first)
+    column = np.searchsorted(counts.first * counts.size + counts.second, first * counts.size + second)
+    table = coo_array(
+        ([float(row[4]) for row in lines], (line, place * pairs + column)), shape=(len(people), 3 * pairs)
+    )
+    table.sum_duplicates()
+    return Clusters(len(people), table)
 
 
 def bootstrap(
@@ -63,29 +68,26 @@ def bootstrap(
     ties: Ties = "davidson",
     prior: float = DEFAULT_PRIOR,
     start: Fit | None = None,
-) -> Floats:
-    """Strengths [rounds, n] (mean 0) of resampled votes, or of resampled annotators where `clusters` is given.
+) -> Draws:
+    """Fits of `rounds` resamples of the votes, or of annotators with all their votes where `clusters` is given.
 
     Votes are resampled by one multinomial draw over the aggregated cells, so the cost does not depend on their number.
     """
     start = start or fit(counts, ties=ties, prior=prior)
     pairs = len(counts.first)
     rng = np.random.default_rng(seed)
-    block = max(1, _BLOCK_CELLS // max(1, 3 * pairs, (counts.size + 1) ** 2))
+    block = max(1, _BLOCK_CELLS // max(1, 3 * pairs, (counts.size + 2) ** 2))
     drawn = []
     for begin in range(0, rounds, block):
         cells = _resample(counts, min(block, rounds - begin), rng, clusters)
-        stack = PairCounts(
-            counts.size,
-            counts.first,
-            counts.second,
-            cells[:, :pairs],
-            cells[:, pairs : 2 * pairs],
-            cells[:, 2 * pairs :],
-        )
+        wins, losses, tied = (cells[:, part * pairs : (part + 1) * pairs] for part in range(3))
+        stack = PairCounts(counts.size, counts.first, counts.second, wins, losses, tied, counts.sided)
         # A thousandth of an Elo point is far below any interval, and two or three Newton steps reach it.
-        drawn.append(fit(stack, ties=ties, prior=prior, start=start, tolerance=1e-5).strengths)
-    return np.concatenate(drawn) if drawn else np.zeros((0, counts.size))
+        drawn.append(fit(stack, ties=ties, prior=prior, start=start, tolerance=1e-5))
+    return Draws(
+        np.concatenate([np.zeros((0, counts.size)), *(one.strengths for one in drawn)]),
+        np.concatenate([np.zeros(0), *(one.side for one in drawn)]),
+    )
 
 
 def _resample(counts: PairCounts, rounds: int, rng: np.random.Generator, clusters: Clusters | None) -> Floats:

@@ -1,10 +1,15 @@
 """What goes into and comes out of the preferences room."""
 
+from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.catalogue.models import Criterion, Split
+from backend.judging.models import Outcome, Purpose
+
+SLICE = "^[A-Za-z_]{1,40}=.{1,200}$"
+REASON = "^[a-z_]{1,40}$"
 
 
 class Who(StrEnum):
@@ -16,12 +21,39 @@ class Who(StrEnum):
 
 
 class VoteFilter(BaseModel):
-    """Which votes a figure is made of."""
+    """Which votes a figure is made of.
+
+    With `reason` only decided votes count in which that reason was given against the loser. `slice` names conditions:
+    "subject=…" by the subject's name, "key=…" by an attribute of their spec; `prompt` by what their prompt contains.
+    """
 
     model_config = ConfigDict(frozen=True)
     criterion: Criterion = Criterion.SPATIAL_RATIONALITY
     who: Who = Who.ALL
     split: Split | None = None
+    reason: str | None = Field(None, pattern=REASON)
+    slice: str | None = Field(None, pattern=SLICE)
+    prompt: str | None = Field(None, max_length=200)
+
+
+class JudgmentFilter(BaseModel):
+    """Which judgments are listed: those behind a bar, a cell, an annotator, a pair. What is null asks nothing."""
+
+    model_config = ConfigDict(frozen=True)
+    criterion: Criterion | None = None
+    who: Who = Who.ALL
+    generator: int | None = None
+    versus: int | None = None
+    loser: int | None = Field(None, description="A generator whose candidate was marked as losing.")
+    person: int | None = None
+    condition: int | None = None
+    candidate: int | None = None
+    split: Split | None = None
+    slice: str | None = Field(None, pattern=SLICE)
+    prompt: str | None = Field(None, max_length=200)
+    reason: str | None = Field(None, pattern=REASON)
+    outcome: Outcome | None = None
+    purpose: Purpose | None = None
 
 
 class PairRules(BaseModel):
@@ -55,6 +87,14 @@ class ShareOut(BaseModel):
     count: int
 
 
+class IntervalOut(BaseModel):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 class RatingOut(BaseModel):
     """A generator's strength on the Elo scale; intervals are 95 %."""
 
@@ -75,7 +115,34 @@ class RatingOut(BaseModel):
     ties: int
     both_bad: int
     group: int = Field(description="Generators of different groups never met, not even over others.")
+    online: IntervalOut = Field(description="Online Elo in the order of voting, and its range over shuffled orders.")
     rational: ShareOut | None = Field(description="Share that the exact judge calls rational, where there is one.")
+
+
+class SliceOut(BaseModel):
+    """Ratings within one slice, by generator id; `votes` is 0 and `ratings` empty where nobody voted in it."""
+
+    value: str
+    label: str
+    votes: int
+    ratings: dict[int, IntervalOut]
+
+
+class SlicesOut(BaseModel):
+    """Ratings side by side over the values of one dimension, in the order of votes."""
+
+    by: str
+    dimensions: list[str] = Field(description="What the votes can be sliced by.")
+    as_of: datetime
+    slices: list[SliceOut]
+
+
+class LossesOut(BaseModel):
+    """Why a generator's candidates lose: losing marks, and how many of them name each reason."""
+
+    generator_id: int
+    losses: int
+    reasons: dict[str, int]
 
 
 class MatrixCell(BaseModel):
@@ -96,10 +163,18 @@ class LeaderboardOut(BaseModel):
     criterion: Criterion
     who: Who
     split: Split | None
+    reason: str | None
+    slice: str | None
+    prompt: str | None
+    as_of: datetime
     votes: int
     simulated_votes: int
     annotators: int
     tie_parameter: float
+    left_side: IntervalOut | None = Field(
+        description="What standing left is worth, in points; ratings are what remains when it is taken out."
+    )
+    online_votes: int = Field(description="The latest votes, over which online Elo runs.")
     groups: int
     judge: str | None
     judged_on: str | None = Field(description="The conditions on which the exact judge's share is counted.")

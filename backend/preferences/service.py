@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 
 from backend.catalogue.models import Project, Split
 from backend.kit.paging import PageRequest, encode_cursor
-from backend.preferences import consensus, repository
+from backend.preferences import consensus, repository_pairs
 from backend.preferences.consensus import CandidateMarks, PairVotes, ScoredCandidate, ScoredPair
 from backend.preferences.ratings import leaderboard
-from backend.preferences.repository import ConditionFact
+from backend.preferences.repository_pairs import ConditionFact
 from backend.preferences.schemas import PairOut, PairRules, PairsOut, VoteFilter, Who, YieldOut, YieldPoint
 
 __all__ = ["PairSet", "leaderboard", "pair_sources", "pairs_page", "preference_pairs", "threshold_yield"]
@@ -80,7 +80,7 @@ def resolve_rules(session: Session, project: Project, rules: PairRules) -> tuple
 
     def counted() -> Iterator[PairVotes]:
         nonlocal total
-        for pair in _decided(repository.all_pair_outcomes(session, project.id, _filter(rules))):
+        for pair in _decided(repository_pairs.all_pair_outcomes(session, project.id, _filter(rules))):
             total += pair.total
             yield pair
 
@@ -93,7 +93,7 @@ def resolve_rules(session: Session, project: Project, rules: PairRules) -> tuple
 
 def _scored_conditions(session: Session, project: Project, rules: PairRules) -> Iterator[ConditionPairs]:
     after = 0
-    while facts := repository.conditions_after(session, project.id, after, CHUNK):
+    while facts := repository_pairs.conditions_after(session, project.id, after, CHUNK):
         after = facts[-1].id
         yield from _score_chunk(session, project, rules, facts)
 
@@ -104,7 +104,7 @@ def _score_chunk(
     strength = consensus.prior_strength(rules.agreement or consensus.ASSUMED_AGREEMENT)
     bounds = (facts[0].id, facts[-1].id)
     votes: dict[tuple[int, int, int], Counter[str]] = {}
-    for condition, a, b, outcome, count in repository.pair_votes(session, project.id, _filter(rules), *bounds):
+    for condition, a, b, outcome, count in repository_pairs.pair_votes(session, project.id, _filter(rules), *bounds):
         votes.setdefault((condition, a, b), Counter())[outcome] += count
     pairs: dict[int, list[ScoredPair]] = {}
     for (condition, a, b), counts in votes.items():
@@ -114,7 +114,7 @@ def _score_chunk(
     marks: dict[int, dict[int, CandidateMarks]] = {}
     for one in _marks(session, project, rules, bounds):
         marks.setdefault(one.condition, {})[one.candidate] = one
-    images = repository.candidate_images(session, marks.keys() | pairs.keys())
+    images = repository_pairs.candidate_images(session, marks.keys() | pairs.keys())
     for fact in facts:
         own = marks.get(fact.id, {})
         if not own and fact.id not in pairs:
@@ -130,7 +130,7 @@ def _score_chunk(
 
 def _marks(session: Session, project: Project, rules: PairRules, bounds: tuple[int, int]) -> Iterator[CandidateMarks]:
     found: dict[tuple[int, int], tuple[Counter[str], Counter[str]]] = {}
-    rows = repository.candidate_marks(session, project.id, _filter(rules), *bounds)
+    rows = repository_pairs.candidate_marks(session, project.id, _filter(rules), *bounds)
     for condition, candidate, mark, reasons, count in rows:
         marks, against = found.setdefault((condition, candidate), (Counter(), Counter()))
         marks[mark] += count
@@ -184,7 +184,7 @@ def pair_sources(
     session: Session, project: Project, chosen: VoteFilter, first: int, last: int
 ) -> list[tuple[int, int, int, int]]:
     """(candidate, candidate, judgment, person) of every vote on the conditions with ids first…last."""
-    return repository.pair_sources(session, project.id, chosen, first, last)
+    return repository_pairs.pair_sources(session, project.id, chosen, first, last)
 
 
 def threshold_yield(session: Session, project: Project, rules: PairRules) -> YieldOut:
@@ -246,11 +246,11 @@ def pairs_page(session: Session, project: Project, rules: PairRules, page: PageR
     The cap per subject needs all of a subject's conditions at once and is not applied here.
     """
     rules, _, _ = resolve_rules(session, project, rules)
-    facts = repository.conditions_after(session, project.id, page.after or 0, page.limit)
+    facts = repository_pairs.conditions_after(session, project.id, page.after or 0, page.limit)
     items = []
     if facts:
         scored = [_apply(rules, each) for each in _score_chunk(session, project, rules, facts)]
-        images = repository.candidate_images(session, [each.fact.id for each in scored])
+        images = repository_pairs.candidate_images(session, [each.fact.id for each in scored])
         items = [pair_out(each, pair, images) for each in scored for pair in each.pairs]
     more = len(facts) == page.limit
     return PairsOut(items=items, next_cursor=encode_cursor(facts[-1].id) if more else None)

@@ -89,13 +89,61 @@ def test_davidson_equals_direct_maximisation(prior: float) -> None:
     rows = simulated_rows(5, 30, seed=3)
     ours = fit(pair_counts(5, rows), prior=prior)
     found = minimize(
-        negative_log_likelihood, np.zeros(6), args=(rows, prior), method="BFGS", options={"gtol": 1e-7, "maxiter": 1000}
+        negative_log_likelihood, np.zeros(6), args=(rows, prior), method="BFGS", jac="3-point", options={"gtol": 1e-8}
     )
     theirs = found.x[:-1] - found.x[:-1].mean()
-    assert np.abs(ours.strengths - theirs).max() < 1e-5
-    assert float(ours.tie) == pytest.approx(np.exp(found.x[-1]), abs=1e-5)
+    assert np.abs(ours.strengths - theirs).max() < 1e-6
+    assert float(ours.tie) == pytest.approx(np.exp(found.x[-1]), abs=1e-6)
     penalty = prior / 2 * float(found.x @ found.x)
     assert float(ours.log_likelihood) == pytest.approx(-(found.fun - penalty), abs=1e-6)
+
+
+def sided_rows(strengths: np.ndarray, side: float, votes: dict[tuple[int, int], int], seed: int) -> Rows:
+    """Votes of the Davidson model with an advantage `side` of the left one, `votes` for each (left, right)."""
+    rng = np.random.default_rng(seed)
+    rows: Rows = []
+    for (i, j), number in votes.items():
+        half = (strengths[i] - strengths[j] + side) / 2
+        chances = np.array([np.exp(half), np.exp(-half), 0.5])
+        drawn = rng.multinomial(number, chances / chances.sum())
+        rows += [(i, j, outcome, int(n)) for outcome, n in zip(("a", "b", "tie"), drawn, strict=True)]
+    return rows
+
+
+def test_the_advantage_of_a_side_is_taken_out() -> None:
+    truth = np.array([0.4, 0.0, -0.4])
+    # The first stands left ten times as often as right: what a broken shuffle would do.
+    rows = sided_rows(truth, 0.8, {(i, j): 4000 if i < j else 400 for i in range(3) for j in range(3) if i != j}, 5)
+    corrected = fit(pair_counts(3, rows, sided=True))
+    assert float(corrected.side) == pytest.approx(0.8, abs=0.06)
+    assert np.abs(corrected.strengths - truth).max() < 0.05
+    assert np.abs(fit(pair_counts(3, rows)).strengths - truth).max() > 0.2
+
+
+def test_sides_equal_direct_maximisation() -> None:
+    rows = sided_rows(
+        np.array([0.7, 0.1, -0.2, -0.6]), 0.5, {(i, j): 25 for i in range(4) for j in range(4) if i != j}, 6
+    )
+
+    def negative(point: np.ndarray) -> float:
+        total = 0.05 / 2 * float(point @ point)
+        for i, j, outcome, count in rows:
+            gap = point[i] - point[j] + point[4]
+            logits = np.array([gap / 2, -gap / 2, point[5]])
+            total -= count * float(logits[("a", "b", "tie").index(outcome)] - np.logaddexp.reduce(logits))
+        return total
+
+    found = minimize(negative, np.zeros(6), method="BFGS", jac="3-point", options={"gtol": 1e-8})
+    ours = fit(pair_counts(4, rows, sided=True), prior=0.05)
+    assert np.abs(ours.strengths - (found.x[:4] - found.x[:4].mean())).max() < 1e-6
+    assert float(ours.side) == pytest.approx(found.x[4], abs=1e-6)
+
+
+def test_counterbalanced_sides_change_no_rank() -> None:
+    rows = simulated_rows(6, 40, 2)
+    both_ways = [*rows, *((j, i, {"a": "b", "b": "a"}.get(outcome, outcome), n) for i, j, outcome, n in rows)]
+    sided, plain = fit(pair_counts(6, both_ways, sided=True)), fit(pair_counts(6, both_ways))
+    assert float(sided.side) == pytest.approx(0, abs=1e-9) and np.abs(sided.strengths - plain.strengths).max() < 1e-9
 
 
 def test_known_odds() -> None:

@@ -1,12 +1,15 @@
 """Ratings over REST and the pages that show them."""
 
+from itertools import count
+
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from backend.accounts.models import Role
 from backend.catalogue.models import ProjectMember, Split
-from backend.judging.models import ComparisonKind, Outcome
+from backend.judging.models import ComparisonKind, JudgmentMark, Outcome
 from backend.kit.blobs import LocalBlobs
 from backend.kit.database import Database
 from tests.backend.preferences.world import World, judged_world, new_world
@@ -71,12 +74,63 @@ def test_the_leaderboard_shows_it_and_links_to_the_judgments(lead: TestClient, w
     assert "14 of these 28 votes are from simulated annotators" in page.text
     assert "style=" not in page.text and "<script>" not in page.text
     best = world.generators[1].id
-    link = f"/projects/lakes/judgments?criterion=spatial_rationality&amp;who=all&amp;generator={best}"
+    link = f"/projects/lakes/judgments?criterion=spatial_rationality&amp;generator={best}"
     assert link in page.text
     behind = lead.get(link.replace("&amp;", "&"))
     assert behind.status_code == 200 and "Judgments of model 1" in behind.text
     assert behind.text.count('class="said"') == 28
     assert behind.text.count("simulated</span>") == 14
+
+
+def test_ratings_within_slices_and_reasons(lead: TestClient, world: World, database: Database) -> None:
+    with database.transaction() as session:
+        for number, condition in enumerate(world.conditions):
+            session.get_one(type(condition), condition.id).spec = {"viewpoint": ("front", "above")[number % 2]}
+        marks = session.scalars(
+            select(JudgmentMark).where(JudgmentMark.mark == "lose").order_by(JudgmentMark.judgment_id)
+        )
+        for number, mark in enumerate(marks):
+            mark.reasons = ["scale", "other"] if number % 2 else ["position"]
+    found = lead.get("/api/v1/projects/lakes/ratings/by/viewpoint").json()
+    assert found["dimensions"] == ["criterion", "split", "reason", "viewpoint"]
+    assert {one["value"]: one["votes"] for one in found["slices"]} == {"above": 14, "front": 14}
+    one = lead.get("/api/v1/projects/lakes/ratings?slice=viewpoint%3Dfront").json()
+    best = str(world.generators[1].id)
+    by_name = {part["value"]: part for part in found["slices"]}
+    assert by_name["front"]["ratings"][best]["value"] == pytest.approx(one["ratings"][0]["rating"])
+    by_reason = lead.get("/api/v1/projects/lakes/ratings/by/reason").json()
+    votes = {part["value"]: part["votes"] for part in by_reason["slices"]}
+    assert votes["scale"] == votes["other"] == 13 and votes["position"] == 13 and votes["viewpoint"] == 0
+    assert lead.get("/api/v1/projects/lakes/ratings?reason=scale").json()["votes"] == 13
+    assert lead.get("/api/v1/projects/lakes/ratings?prompt=LAKE, 1").json()["votes"] > 0
+    assert lead.get("/api/v1/projects/lakes/ratings?prompt=100%25").json()["votes"] == 0
+    losses = lead.get("/api/v1/projects/lakes/ratings/losses").json()
+    assert sum(row["losses"] for row in losses) == 26
+    assert sum(row["reasons"].get("scale", 0) for row in losses) == 13
+    refused = lead.get("/api/v1/projects/lakes/ratings/by/weather")
+    assert refused.status_code == 422 and "choose criterion, split, reason, viewpoint" in refused.json()["detail"]
+    page = lead.get("/projects/lakes/leaderboard/slices?by=viewpoint")
+    assert page.status_code == 200 and "slice=viewpoint%3Dfront" in page.text
+    worst = losses[0]
+    behind = lead.get(f"/projects/lakes/judgments?loser={worst['generator_id']}&reason=scale&limit=50")
+    assert behind.text.count('class="said"') == worst["reasons"].get("scale", 0)
+
+
+def test_online_elo_stands_beside_with_its_spread(lead: TestClient) -> None:
+    board = lead.get("/api/v1/projects/lakes/ratings").json()
+    assert board["online_votes"] == 28
+    best, worst = (row["online"] for row in board["ratings"])
+    assert best["low"] < best["high"] and best["value"] + worst["value"] == pytest.approx(3000)
+    assert "where 95 % of 100 shuffled orders of the same 28 votes end" in lead.get("/projects/lakes/leaderboard").text
+
+
+def test_figures_follow_a_further_vote(lead: TestClient, world: World, database: Database) -> None:
+    before = lead.get("/api/v1/projects/lakes/ratings").json()
+    assert lead.get("/api/v1/projects/lakes/ratings").json()["as_of"] == before["as_of"]
+    with database.transaction() as session:
+        arena(World(session, world.blobs, world.project, world.generators, world.people, serial=count(500)), 1, 0, 0)
+    after = lead.get("/api/v1/projects/lakes/ratings").json()
+    assert after["votes"] == before["votes"] + 2 and after["as_of"] > before["as_of"]
 
 
 def test_judgments_page_by_key_and_by_filter(lead: TestClient, world: World) -> None:

@@ -1,0 +1,94 @@
+"""SQL behind pairs: votes and marks, condition by condition."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from backend.catalogue.models import Candidate, Condition, Split
+from backend.judging.models import Comparison, ComparisonState, Judgment, JudgmentMark, Mark, Outcome, Purpose, Vote
+from backend.preferences.repository import votes_query
+from backend.preferences.schemas import VoteFilter, Who
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionFact:
+    """What pairs need to know of a condition."""
+
+    id: int
+    split: Split
+    subject_id: int
+    prompt: str
+
+
+def conditions_after(session: Session, project_id: int, after: int, limit: int) -> list[ConditionFact]:
+    """The next conditions in the order of their ids."""
+    query = (
+        select(Condition.id, Condition.split, Condition.subject_id, Condition.prompt)
+        .where(Condition.project_id == project_id, Condition.id > after)
+        .order_by(Condition.id)
+        .limit(limit)
+    )
+    return [ConditionFact(row.id, Split(row.split), row.subject_id, row.prompt) for row in session.execute(query)]
+
+
+def pair_votes(
+    session: Session, project_id: int, chosen: VoteFilter, first: int, last: int
+) -> list[tuple[int, int, int, str, int]]:
+    """(condition, candidate, candidate, outcome, count) for conditions first…last (ids)."""
+    keys = (Vote.condition_id, Vote.candidate_a, Vote.candidate_b, Vote.outcome)
+    query = votes_query(project_id, chosen, *keys, func.count()).where(Vote.condition_id.between(first, last))
+    return [tuple(row) for row in session.execute(query.group_by(*keys).order_by(*keys))]
+
+
+def all_pair_outcomes(session: Session, project_id: int, chosen: VoteFilter) -> Iterable[tuple[int, int, str, int]]:
+    """(candidate, candidate, outcome, count) of every pair of candidates, streamed in the order of pairs."""
+    keys = (Vote.candidate_a, Vote.candidate_b, Vote.outcome)
+    query = (
+        votes_query(project_id, chosen, *keys, func.count())
+        .group_by(*keys)
+        .order_by(Vote.candidate_a, Vote.candidate_b)
+    )
+    for row in session.execute(query.execution_options(yield_per=5000)):
+        yield tuple(row)
+
+
+def pair_sources(
+    session: Session, project_id: int, chosen: VoteFilter, first: int, last: int
+) -> list[tuple[int, int, int, int]]:
+    """(candidate, candidate, judgment, person) of every vote on conditions first…last (ids)."""
+    columns = (Vote.candidate_a, Vote.candidate_b, Vote.judgment_id, Vote.person_id)
+    query = votes_query(project_id, chosen, *columns).where(Vote.condition_id.between(first, last))
+    return [tuple(row) for row in session.execute(query.order_by(*columns))]
+
+
+def candidate_marks(
+    session: Session, project_id: int, chosen: VoteFilter, first: int, last: int
+) -> list[tuple[int, int, str, list[str], int]]:
+    """(condition, candidate, mark, reasons, count) for conditions first…last (ids); unmarked ones are left out."""
+    keys = (Comparison.condition_id, JudgmentMark.candidate_id, JudgmentMark.mark, JudgmentMark.reasons)
+    query = (
+        select(*keys, func.count())
+        .select_from(Comparison)
+        .join(Judgment, Judgment.comparison_id == Comparison.id)
+        .join(JudgmentMark, JudgmentMark.judgment_id == Judgment.id)
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.criterion == chosen.criterion,
+            Comparison.state != ComparisonState.WITHDRAWN,
+            Comparison.condition_id.between(first, last),
+            JudgmentMark.mark != Mark.NONE,
+            Judgment.outcome != Outcome.SKIP,
+            Judgment.purpose == Purpose.REGULAR,
+        )
+    )
+    if chosen.who is not Who.ALL:
+        query = query.where(Judgment.is_simulated.is_(chosen.who is Who.SIMULATED))
+    return [tuple(row) for row in session.execute(query.group_by(*keys))]
+
+
+def candidate_images(session: Session, condition_ids: Iterable[int]) -> dict[int, str]:
+    """Candidate id to the digest of its image."""
+    query = select(Candidate.id, Candidate.image_digest).where(Candidate.condition_id.in_(list(condition_ids)))
+    return dict(session.execute(query).all())
