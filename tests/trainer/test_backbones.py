@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from trainer.backbones.protocol import Backbone
 
-SIZE = 32
+HEIGHT, WIDTH = 32, 48
 STEPS = 3
 PROMPTS = ["a red car on a street", "a dog"]
 
@@ -45,7 +45,6 @@ class Case:
     arguments: Callable[[Tensor, Tensor], dict[str, Any]] = lambda image, mask: {"image": image, "mask_image": mask}
     """The condition's arguments from an image [B,3,H,W] in [0,1] and a mask [B,1,H,W] (1 = background)."""
     extra: dict[str, Any] = field(default_factory=dict)
-    load: Callable[[Backbone, Path], Any] | None = None
 
 
 def packed(backbone: Any, noise: Tensor) -> Tensor:
@@ -88,7 +87,7 @@ def edit_pictures_of_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """QwenImageEditPipeline brings its edit picture to a megapixel; here, to that of the canvas."""
     from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit as upstream
 
-    monkeypatch.setattr(upstream, "calculate_dimensions", lambda _area, _ratio: (SIZE, SIZE, None))
+    monkeypatch.setattr(upstream, "calculate_dimensions", lambda _area, _ratio: (WIDTH, HEIGHT, None))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -125,15 +124,15 @@ def fresh_pipeline(case: Case) -> Any:
 
 def condition() -> tuple[Tensor, Tensor]:
     """Two images [2,3,H,W] in [0,1] and masks with a subject in the middle, off the latent grid."""
-    image = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    mask = torch.ones(2, 1, SIZE, SIZE)
+    image = torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(2, 1, HEIGHT, WIDTH)
     mask[0, :, 9:23, 6:19] = 0
     mask[1, :, 5:30, 12:26] = 0
     return image, mask
 
 
 def noise_for(backbone: Backbone) -> Tensor:
-    return torch.randn(2, *backbone.latent_shape(SIZE, SIZE), generator=torch.Generator().manual_seed(2))
+    return torch.randn(2, *backbone.latent_shape(HEIGHT, WIDTH), generator=torch.Generator().manual_seed(2))
 
 
 def call(case: Case, pipeline: Any, backbone: Any, noise: Tensor, steps: int, guidance: float) -> Tensor:
@@ -141,7 +140,7 @@ def call(case: Case, pipeline: Any, backbone: Any, noise: Tensor, steps: int, gu
     image, mask = condition()
     torch.manual_seed(0)  # some pipelines draw from the autoencoder's posterior without their generator
     return pipeline(
-        prompt=PROMPTS, height=SIZE, width=SIZE, num_inference_steps=steps, guidance_scale=guidance,
+        prompt=PROMPTS, height=HEIGHT, width=WIDTH, num_inference_steps=steps, guidance_scale=guidance,
         latents=case.latents(backbone, noise), generator=torch.Generator().manual_seed(0), output_type="pt",
         **case.arguments(image, mask), **case.extra,
     ).images  # fmt: skip
@@ -329,6 +328,47 @@ def test_the_exported_adapter_is_the_trained_one(case: Case, tmp_path: Path) -> 
     assert (mine - base).abs().max() > 1e-3
     assert torch.allclose(mine, theirs, atol=1e-4)
     assert all(parameter.dtype == torch.float32 for parameter in one.trainable().values())
+
+
+def test_a_continued_adapter_starts_from_its_parent_and_keeps_it_as_the_reference(case: Case, tmp_path: Path) -> None:
+    one, other = load(case), load(case)
+    image, mask = condition()
+    noise, t = noise_for(one), torch.tensor([0.4, 0.9])
+    given, text = encoded(one, image * 2 - 1, mask)
+    one.add_adapter(4, 4, "attention", 0)
+    with torch.no_grad():
+        for parameter in one.trainable().values():
+            parameter.add_(0.05)
+        parent = one.predict(noise, t, given, text)
+        one.export_adapter(tmp_path / "adapter")
+        other.continue_adapter(tmp_path / "adapter")
+        assert torch.allclose(other.predict(noise, t, given, text), parent, atol=1e-4)
+        for parameter in other.trainable().values():
+            parameter.add_(0.05)
+        moved = other.predict(noise, t, given, text)
+        with other.reference():
+            assert torch.allclose(other.predict(noise, t, given, text), parent, atol=1e-4)
+        assert (moved - parent).abs().max() > 1e-3
+    trained = {name for name, parameter in other.denoiser.named_parameters() if parameter.requires_grad}
+    assert trained == other.trainable().keys()
+
+
+def test_half_precision_computes_nearly_the_same(case: Case) -> None:
+    """bfloat16 products on a CPU; weights of the adapter, predictions and gradients stay float32."""
+    from trainer.backbones.load import load_backbone
+
+    exact, half = load(case), load_backbone(f"{case.family}_debug", dtype="bfloat16", device="cpu")
+    image, mask = condition()
+    noise, t = noise_for(exact), torch.tensor([0.4, 0.9])
+    given, text = encoded(exact, image * 2 - 1, mask)
+    wanted = exact.predict(noise, t, given, text)
+    half.add_adapter(4, 4, "attention", 0)
+    found = half.predict(noise, t, given, text)
+    assert found.dtype == torch.float32 and not torch.equal(found, wanted)
+    assert (found - wanted).norm() < 0.05 * wanted.norm()
+    found.square().mean().backward()
+    gradients = [parameter.grad for parameter in half.trainable().values() if parameter.grad is not None]
+    assert gradients and all(gradient.dtype == torch.float32 for gradient in gradients)
 
 
 def test_the_plan_counts_the_parts_from_their_files(case: Case) -> None:
