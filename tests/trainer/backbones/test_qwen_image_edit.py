@@ -22,7 +22,7 @@ HEIGHT, WIDTH = 32, 64
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("qwen")
     build(folder)
-    return load_backbone(str(folder), dtype="float32")
+    return load_backbone(str(folder), dtype="float32", device="cpu")
 
 
 @pytest.fixture
@@ -110,3 +110,14 @@ def test_a_schedule_of_one_step_is_refused(backbone: QwenImageEditBackbone, canv
     condition, text = backbone.encode_condition(*canvas), backbone.encode_text(PROMPTS, *canvas)
     with pytest.raises(ModelError, match="at least 2 steps"):
         backbone.sample(noise_for(backbone), condition, text, steps=1, guidance=1.0)
+
+
+def test_adapters_reach_attention_and_both_mlps_of_every_block_in_earnest() -> None:
+    from diffusers import QwenImageTransformer2DModel
+
+    from trainer.backbones.layers import select_layers
+
+    with torch.device("meta"):
+        names = [n for n, m in QwenImageTransformer2DModel().named_modules() if isinstance(m, torch.nn.Linear)]
+    assert len(select_layers(names, "attention")) == 60 * 8
+    assert len(select_layers(names, "attention_mlp")) == 60 * (8 + 4)

@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def backbone(folder: Path) -> Any:
-    return load_backbone(f"{folder}+{folder / 'controlnet'}", dtype="float32")
+    return load_backbone(f"{folder}+{folder / 'controlnet'}", dtype="float32", device="cpu")
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_the_controlnet_steers_and_is_not_trained(backbone: Any, canvas: tuple[T
 
 def test_t5_may_be_absent(canvas: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     build(tmp_path, t5=False)
-    backbone: Any = load_backbone(f"{tmp_path}+{tmp_path / 'controlnet'}", dtype="float32")
+    backbone: Any = load_backbone(f"{tmp_path}+{tmp_path / 'controlnet'}", dtype="float32", device="cpu")
     text = backbone.encode_text(PROMPTS)
     embeds, _, pooled, _ = backbone.pipeline.encode_prompt(PROMPTS, None, None, do_classifier_free_guidance=False)
     assert torch.equal(text["embeds"], embeds) and torch.equal(text["pooled"], pooled)
@@ -97,4 +97,4 @@ def test_a_controlnet_without_a_mask_channel_is_refused(folder: Path, tmp_path: 
 
     SD3ControlNetModel(num_layers=1, **SHAPE).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="no channel for a mask"):
-        load_backbone(f"{folder}+{tmp_path}")
+        load_backbone(f"{folder}+{tmp_path}", device="cpu")
