@@ -1,4 +1,4 @@
-"""``python -m trainer.spatialworld``: conditions, pretrain, measure, gallery."""
+"""``python -m trainer.spatialworld``: conditions, pretrain, measure, gallery, study."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,7 +38,23 @@ def _parser() -> argparse.ArgumentParser:
     gallery.add_argument("--adapter", type=Path)
     gallery.add_argument("--count", type=int, default=48)
     gallery.add_argument("--seed", type=int, default=4242)
+    _add_study(commands)
     return parser
+
+
+def _add_study(commands: Any) -> None:
+    study = commands.add_parser(
+        "study",
+        help="train and measure every objective on the same pairs; resumable, writes a report",
+        description="Makes candidates, pairs them by the exact judge, trains every arm at every seed, measures them on "
+        "held-out conditions and writes study.md. Started again on the same folder it goes on where it stopped.",
+    )
+    study.add_argument("--scale", choices=("smoke", "cpu", "gpu"), default="smoke", help="how large; see docs/study.md")
+    study.add_argument("--out", type=Path, help="folder of the study; var/study/SCALE if left out")
+    study.add_argument("--base", help="pipeline folder to tune; the shipped weights if left out")
+    study.add_argument("--workers", type=int, help="processes; as many as cores for scale cpu, else one")
+    study.add_argument("--report", type=Path, help="where study.md goes; the study's folder if left out")
+    study.add_argument("--only-report", action="store_true", help="write the report from what is there, train nothing")
 
 
 def _model(given: Path | None) -> Path:
@@ -66,6 +83,8 @@ def _run(arguments: argparse.Namespace) -> None:
         pipeline = load(_model(arguments.model), arguments.adapter)
         report = measure(pipeline, arguments.conditions, arguments.split, arguments.seed, arguments.steps)
         print(json.dumps(report))
+    elif arguments.command == "study":
+        _study(arguments)
     else:
         from trainer.spatialworld.gallery import drawn, sampled
 
@@ -77,11 +96,26 @@ def _run(arguments: argparse.Namespace) -> None:
         print(arguments.out)
 
 
+def _study(arguments: argparse.Namespace) -> None:
+    from trainer.spatialworld.study.report import write_report
+    from trainer.spatialworld.study.run import open_study, run_study
+
+    out = arguments.out or Path("var/study") / arguments.scale
+    study = open_study(arguments.scale, out, arguments.base or "spatialworld", arguments.workers)
+    if not arguments.only_report:
+        run_study(study)
+    command = f"python -m trainer.spatialworld study --scale {arguments.scale}"
+    print(write_report(study, arguments.report or out, command))
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; errors of the user end in one sentence and exit status 2."""
+    """Run a command; errors of the user end in one sentence and exit status 2, a stop by the user in 130."""
     arguments = _parser().parse_args(argv)
     try:
         _run(arguments)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     except (FileNotFoundError, FileExistsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,133 @@
+"""Subjects' roles, annotators, the choice of pairs, the judge's check, the measures and the plots."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trainer.spatialworld.scenes import Plan, make_scene
+from trainer.spatialworld.study import plots
+from trainer.spatialworld.study.arms import ARMS, config_of
+from trainer.spatialworld.study.conditions import conditions_for, noise_seed
+from trainer.spatialworld.study.judge_check import check_judge
+from trainer.spatialworld.study.measures import measure_images
+from trainer.spatialworld.study.pairs import PairRule, annotate, choose_pairs
+from trainer.spatialworld.study.plan import steps_of, trial_tasks
+from trainer.spatialworld.study.pool import Candidates, judged
+from trainer.spatialworld.study.scale import SCALES, Study
+
+PLANS: tuple[Plan, ...] = ("clean", "clean", "position", "scale")
+
+
+@pytest.fixture(scope="module")
+def candidates() -> Candidates:
+    """Drawn scenes of six conditions in place of a model's images: two clean, two broken each."""
+    conditions = [c for c in conditions_for("train", 24) if c.spec.viewpoint == "level"][:6]
+    raw = [[make_scene(c, plan, np.random.default_rng([i, k])).image for k, plan in enumerate(PLANS)]
+           for i, c in enumerate(conditions)]  # fmt: skip
+    return judged(np.array(raw), conditions)
+
+
+def test_no_identity_is_in_two_parts() -> None:
+    parts = [
+        {condition.subject.identity for condition in conditions_for(role, count)}
+        for role, count in (("train", 60), ("tuning", 20), ("test", 30))
+    ]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+
+
+def test_seeds_of_draws_do_not_collide() -> None:
+    seeds = {noise_seed(role, i, k) for role in ("train", "tuning", "test") for i in range(50) for k in range(8)}
+    assert len(seeds) == 3 * 50 * 8
+
+
+def test_infallible_annotators_say_what_the_judge_says(candidates: Candidates) -> None:
+    assert np.array_equal(annotate(candidates, PairRule(10)) > 0.5, candidates.rational == 1)
+
+
+def test_annotators_err_as_often_as_they_should(candidates: Candidates) -> None:
+    many = Candidates(**{name: np.repeat(getattr(candidates, name), 200, axis=0) for name in vars(candidates)})
+    wrong = (annotate(many, PairRule(1, error=0.2)) > 0.5) != (many.rational == 1)
+    assert wrong.mean() == pytest.approx(0.2, abs=0.02)
+    three = (annotate(many, PairRule(1, error=0.2, annotators=3)) > 0.5) != (many.rational == 1)
+    assert three.mean() == pytest.approx(3 * 0.04 * 0.8 + 0.008, abs=0.02)
+
+
+def test_pairs_win_by_the_verdict_and_fewer_are_a_part_of_more(candidates: Candidates) -> None:
+    every = choose_pairs(candidates, PairRule(1000))
+    assert len(every) == sum(int((row == 1).sum() * (row != 1).sum()) for row in candidates.rational)
+    assert all(candidates.rational[p.condition, p.win] == 1 and p.p_win > 0.9 for p in every)
+    assert choose_pairs(candidates, PairRule(7)) == every[:7]
+
+
+def test_a_rule_for_one_reason_takes_losers_of_that_reason_alone(candidates: Candidates) -> None:
+    chosen = choose_pairs(candidates, PairRule(1000, choose="position"))
+    assert chosen
+    assert {str(candidates.reasons[p.condition, p.lose]) for p in chosen} == {"position"}
+    clear = choose_pairs(candidates, PairRule(1000, choose="high_contrast"))
+    assert 0 < len(clear) <= len(choose_pairs(candidates, PairRule(1000)))
+
+
+def test_soft_labels_lie_between_a_toss_and_certainty(candidates: Candidates) -> None:
+    found = {round(p.p_win, 6) for p in choose_pairs(candidates, PairRule(1000, error=0.3, annotators=3))}
+    assert len(found) > 1
+    assert min(found) > 0.5
+    assert max(found) < 1
+
+
+def test_the_judge_agrees_with_the_drawing_on_clean_and_broken_scenes() -> None:
+    found = check_judge(120)
+    assert found["agreement"] >= 0.99
+    assert set(found["by_plan"]) == {"clean", "scale", "position", "viewpoint"}
+
+
+def test_measures_of_drawn_scenes_are_what_was_drawn(candidates: Candidates) -> None:
+    conditions = [c for c in conditions_for("train", 24) if c.spec.viewpoint == "level"][:6]
+    measures = measure_images(candidates, conditions)
+    assert np.array_equal(measures["rational"], np.tile([1, 1, 0, 0], (6, 1)))
+    assert np.array_equal(measures["position"][:, 2], np.ones(6))
+    assert np.nanmean(measures["asked_light"]) == 1
+    assert np.nanmean(measures["asked_surface"][:, :2]) == 1
+    assert np.array_equal(np.isnan(measures["asked_light"][:, 0]), [c.spec.light is None for c in conditions])
+    assert measures["foreground_error"].max() < 0.1  # the edge's blend with the background
+    assert measures["coherence"].min() > 0.5
+    assert (measures["diversity"] > 0).all()
+    alike = replace(candidates, raw=np.repeat(candidates.raw[:, :1], 4, axis=1))
+    assert not measure_images(alike, conditions)["diversity"].any()
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
+def test_every_arm_has_a_config(arm, tmp_path) -> None:  # type: ignore[no-untyped-def]  # parametrised
+    study = Study(tmp_path, SCALES["cpu"])
+    config = config_of(study, 10, 0, {"objective.beta": 50.0, "objective.t_min": 0.7}, arm.overrides)
+    assert config.training.pairs_per_step == study.scale.pairs_per_step
+    settings = {each.name: {} for each in ARMS}
+    assert steps_of(study, arm, settings) >= study.scale.steps
+
+
+def test_every_tuned_arm_tries_the_same_number_of_settings(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    study = Study(tmp_path, SCALES["gpu"])
+    tuned = [task.name.rsplit("-", 1)[0] for task in trial_tasks(study)]
+    assert {tuned.count(name) for name in tuned} == {study.scale.trials}
+
+
+def test_plots_are_well_formed_and_keep_their_order() -> None:
+    points = [plots.Point("a < b", 0.2, 0.1, 0.3), plots.Point("c", 0.6, 0.5, 0.65)]
+    for svg in (plots.rows("title", points, percent=True, reference=0.15), plots.curve("title", "x", points)):
+        tree = ElementTree.fromstring(svg)
+        circles = [item for item in tree.iter() if item.tag.endswith("circle")]
+        assert len(circles) == 2
+        words = [item.text for item in tree.iter() if item.tag.endswith("text")]
+        assert "a < b" in words
+    places = [float(circle.get("cx", "nan")) for circle in ElementTree.fromstring(plots.rows("t", points)).iter()
+              if circle.tag.endswith("circle")]  # fmt: skip
+    assert places[0] < places[1]
+
+
+def test_a_single_value_can_be_plotted() -> None:
+    ElementTree.fromstring(plots.rows("t", [plots.Point("only", 0.0, 0.0, 0.0)]))

@@ -1,0 +1,134 @@
+"""The arms of the study: each is the common config with a few keys replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.contract.config import (
+    CapoConfig,
+    CheckpointsConfig,
+    LoraConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    RunConfig,
+    SamplesConfig,
+    ScpoConfig,
+    TrainingConfig,
+    ValidationConfig,
+    apply_overrides,
+)
+from trainer.spatialworld.study.scale import Study
+
+Overrides = Mapping[str, Any]
+
+CAPO = {"objective.capo.weight": 0.25, "objective.capo.share": 0.5}
+SCPO = {"objective.scpo.weight": 0.1, "objective.scpo.share": 0.5}
+WHOLE = {"objective.t_min": 0.0}
+ALONE = {"objective.replay.weight": 0.0}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train. ``like`` names the tuned arm whose chosen settings it takes; its own name if it is tuned."""
+
+    name: str
+    title: str
+    group: str
+    overrides: Overrides = field(default_factory=dict)
+    like: str = ""
+    same_compute_as: str = ""
+    """Train for so many steps that the cost is that arm's."""
+
+    @property
+    def tuned_as(self) -> str:
+        """The arm whose tuning this one takes."""
+        return self.like or self.name
+
+
+SFT = {"objective.preference": "none"}
+DPO = {"objective.preference": "dpo"}
+ARMS: tuple[Arm, ...] = (
+    Arm("sft", "SFT on winners", "main", SFT),
+    Arm("dpo", "Diffusion-DPO", "main", DPO),
+    Arm("mask_dpo", "MaskDPO", "main"),
+    Arm("mask_dpo_capo", "MaskDPO + CAPO", "main", CAPO),
+    Arm("mask_dpo_scpo", "MaskDPO + SCPO", "main", SCPO),
+    Arm("full", "MaskDPO + CAPO + SCPO", "main", {**CAPO, **SCPO}),
+    Arm("capo_win_full", "CAPO, winner whole, loser cropped", "readings",
+        {**CAPO, "objective.capo.reading": "win_full_lose_crop"}, like="mask_dpo_capo"),
+    Arm("capo_condition_only", "CAPO, one image under two conditions", "readings",
+        {**CAPO, "objective.capo.reading": "condition_only"}, like="mask_dpo_capo"),
+    Arm("scpo_cross_scene", "SCPO, winners of other scenes", "readings",
+        {**SCPO, "objective.scpo.pairing": "cross_scene"}, like="mask_dpo_scpo"),
+    Arm("scpo_pull_up", "SCPO, only the weaker winner moves", "readings",
+        {**SCPO, "objective.scpo.pairing": "pull_up"}, like="mask_dpo_scpo"),
+    Arm("mask_dpo_all_t", "MaskDPO at all timesteps, with replay", "windows", WHOLE, like="mask_dpo"),
+    Arm("mask_dpo_no_replay", "MaskDPO at high noise, no replay", "windows", ALONE, like="mask_dpo"),
+    Arm("mask_dpo_plain", "MaskDPO at all timesteps, no replay", "windows", {**WHOLE, **ALONE}, like="mask_dpo"),
+    Arm("dpo_plain", "Diffusion-DPO at all timesteps, no replay", "windows", {**DPO, **WHOLE, **ALONE}, like="dpo"),
+    Arm("full_plain", "all three at all timesteps, no replay", "windows",
+        {**CAPO, **SCPO, **WHOLE, **ALONE}, like="full"),
+    Arm("sft_same_compute", "SFT, as long as the full objective takes", "compute", SFT, like="sft",
+        same_compute_as="full"),
+    Arm("mask_dpo_same_compute", "MaskDPO, as long as the full objective takes", "compute", like="mask_dpo",
+        same_compute_as="full"),
+)  # fmt: skip
+
+BASE = "base"
+PREFERENCE_TRIALS: tuple[Overrides, ...] = tuple(
+    {"objective.beta": beta, "optimizer.learning_rate": rate, "objective.t_min": t_min}
+    for beta, rate, t_min in (
+        (100.0, 2e-3, 0.8), (100.0, 1e-3, 0.8), (300.0, 1e-3, 0.7), (300.0, 2e-3, 0.8),
+        (30.0, 2e-3, 0.7), (1000.0, 1e-3, 0.8), (100.0, 2e-3, 0.6), (30.0, 4e-3, 0.8),
+    )
+)  # fmt: skip
+SFT_TRIALS: tuple[Overrides, ...] = tuple(
+    {"optimizer.learning_rate": rate} for rate in (2e-3, 1e-3, 4e-3, 5e-4, 3e-3, 1.5e-3, 8e-3, 2.5e-4)
+)
+"""In the order in which a smaller study tries them: every tuned arm gets the same number."""
+
+
+def arms_of(study: Study) -> list[Arm]:
+    """The arms that a study of this scale trains, without the base."""
+    return [arm for arm in ARMS if arm.group == "main" or arm.group in study.scale.groups]
+
+
+def trials_of(arm: Arm, count: int) -> list[Overrides]:
+    """The settings tried for an arm."""
+    unpaired = arm.overrides.get("objective.preference") == "none"
+    return list((SFT_TRIALS if unpaired else PREFERENCE_TRIALS)[:count])
+
+
+def common_config(study: Study, steps: int, seed: int) -> RunConfig:
+    """What all arms share: MaskDPO at high noise beside a replay of winners, neither CAPO nor SCPO."""
+    scale = study.scale
+    return RunConfig(
+        model=ModelConfig(base=study.base),
+        lora=LoraConfig(rank=scale.rank),
+        objective=ObjectiveConfig(
+            beta=100.0,
+            t_min=0.8,
+            capo=CapoConfig(weight=0.0),
+            scpo=ScpoConfig(weight=0.0),
+            replay=ReplayConfig(weight=20.0, per_step=scale.replay_per_step),
+        ),
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=min(10, steps // 4), schedule="cosine"),
+        training=TrainingConfig(
+            steps=steps, pairs_per_step=scale.pairs_per_step, seed=seed, log_every=10, threads=study.threads
+        ),
+        validation=ValidationConfig(every=0, pairs=1),
+        samples=SamplesConfig(every=0),
+        checkpoints=CheckpointsConfig(every=40, keep=1),
+    )
+
+
+def config_of(study: Study, steps: int, seed: int, *overrides: Overrides) -> RunConfig:
+    """The common config with overrides, later ones first in force. An arm without SFT's pairs has no window to keep."""
+    config = common_config(study, steps, seed)
+    for each in overrides:
+        config = apply_overrides(config, each)
+    return config

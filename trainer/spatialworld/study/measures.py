@@ -1,0 +1,141 @@
+"""What is measured of a model on held-out conditions, before and after the subject is pasted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainer.evaluation.subject import boundary_coherence, foreground_error, subject_expansion
+from trainer.spatialworld.geometry import REASONS
+from trainer.spatialworld.judge import roughness
+from trainer.spatialworld.scenes import Condition
+from trainer.spatialworld.study.pairs import Chosen
+from trainer.spatialworld.study.pool import CANT_TELL, Candidates, pasted
+
+if TYPE_CHECKING:
+    from trainer.backbones.protocol import Backbone
+
+Measures = dict[str, np.ndarray]
+
+TITLES = {
+    "rational": "rational",
+    "scale": "scale broken",
+    "position": "position broken",
+    "viewpoint": "viewpoint broken",
+    "cant_tell": "can't tell",
+    "foreground_error": "foreground error",
+    "expansion": "subject expansion",
+    "coherence": "boundary coherence",
+    "asked_surface": "asked surface shown",
+    "asked_light": "asked light shown",
+    "text": "asked words shown",
+    "roughness": "roughness",
+    "diversity": "diversity",
+    "d_win": "D_w",
+    "d_lose": "D_l",
+    "accuracy": "implicit accuracy",
+    "elo": "Elo",
+}
+"""Measures by their key in results.json, in the report's order."""
+SHARES = ("rational", *REASONS, "cant_tell", "asked_surface", "asked_light", "text", "accuracy")
+"""Measures that are shares, shown in per cent."""
+SMALLER_IS_BETTER = (*REASONS, "cant_tell", "foreground_error", "expansion", "d_win")
+
+
+def measure_images(found: Candidates, conditions: Sequence[Condition]) -> Measures:
+    """Float32 [C, K] by condition and draw (``diversity`` [C]); NaN where a measure does not apply.
+
+    ``foreground_error`` reads the images before the true subject is pasted, all others after it. ``text`` is the share
+    of the words asked for (surface, light) that the judge reads in the background. ``diversity`` is the mean absolute
+    difference of the first two draws' backgrounds.
+    """
+    shape = found.rational.shape
+    masks = np.stack([condition.mask for condition in conditions])
+    measures: Measures = {name: np.full(shape, np.nan, np.float32) for name in PER_IMAGE}
+    measures["rational"] = (found.rational == 1).astype(np.float32)
+    measures["cant_tell"] = (found.rational == CANT_TELL).astype(np.float32)
+    for reason in REASONS:
+        measures[reason] = np.char.find(found.reasons, reason).__ge__(0).astype(np.float32)
+    for i, condition in enumerate(conditions):
+        images = pasted(found.raw[i], condition)
+        for k, image in enumerate(images):
+            measures["foreground_error"][i, k] = foreground_error(found.raw[i, k], condition.image, condition.mask)
+            measures["expansion"][i, k] = subject_expansion(image, condition.mask)
+            measures["coherence"][i, k] = boundary_coherence(image, condition.mask)
+        measures["roughness"][i] = roughness(images, np.repeat(masks[i : i + 1], len(images), axis=0))
+        for word, read in (("surface", found.surface), ("light", found.light)):
+            asked = getattr(condition.spec, word)
+            if asked is not None:
+                measures[f"asked_{word}"][i] = read[i] == asked
+    words = np.stack([measures["asked_surface"], measures["asked_light"]])
+    known = np.isfinite(words)
+    counted = known.sum(axis=0)
+    measures["text"] = np.where(counted > 0, np.where(known, words, 0).sum(axis=0) / np.maximum(counted, 1), np.nan)
+    measures["diversity"] = _diversity(found, conditions)
+    return measures
+
+
+PER_IMAGE = ("foreground_error", "expansion", "coherence", "roughness", "asked_surface", "asked_light")
+
+
+def _diversity(found: Candidates, conditions: Sequence[Condition]) -> np.ndarray:
+    if found.raw.shape[1] < 2:
+        return np.full(len(conditions), np.nan, np.float32)
+    apart = []
+    for i, condition in enumerate(conditions):
+        first, second = (image[condition.mask > 127].astype(np.float32) / 255 for image in found.raw[i, :2])
+        apart.append(np.abs(first - second).mean())
+    return np.array(apart, np.float32)
+
+
+def measure_pairs(
+    backbone: Backbone, base: Candidates, conditions: Sequence[Condition], pairs: Sequence[Chosen]
+) -> Measures:
+    """``d_win`` and ``d_lose`` float32 [P] on held-out pairs: the error's change on the background against the base.
+
+    Noise and timestep are one draw a pair, shared by winner and loser and by every arm, and uniform over all timesteps
+    whatever the arm was trained on. ``accuracy`` is the share of pairs on which the winner gained more.
+    """
+    found: dict[str, list[float]] = {"d_win": [], "d_lose": []}
+    for start in range(0, len(pairs), AT_ONCE):
+        part = pairs[start : start + AT_ONCE]
+        for name, draws in (("d_win", [pair.win for pair in part]), ("d_lose", [pair.lose for pair in part])):
+            chosen = [conditions[pair.condition] for pair in part]
+            images = [
+                pasted(base.raw[pair.condition, k], c) for pair, k, c in zip(part, draws, chosen, strict=True)
+            ]  # fmt: skip
+            found[name] += _error_changes(backbone, images, chosen, start)
+    measures = {name: np.array(values, np.float32) for name, values in found.items()}
+    return measures | {"accuracy": (measures["d_win"] < measures["d_lose"]).astype(np.float32)}
+
+
+AT_ONCE = 16
+"""Pairs a forward."""
+
+
+def _error_changes(
+    backbone: Backbone, images: Sequence[np.ndarray], conditions: Sequence[Condition], first: int
+) -> list[float]:
+    """Policy's minus reference's error on the background, by image."""
+    import torch
+
+    from trainer.data.source import to_mask, to_tensor
+    from trainer.noise import gaussian, timestep
+    from trainer.objectives import pool_mask, region_error
+
+    masks = to_mask([condition.mask for condition in conditions])
+    clean = backbone.encode_images(to_tensor(images))
+    known = backbone.encode_condition(to_tensor([condition.image for condition in conditions]), masks)
+    text = backbone.encode_text([condition.prompt for condition in conditions])
+    items = [f"held-out {first + i}" for i in range(len(images))]
+    noise = torch.stack([gaussian(tuple(clean.shape[1:]), 0, item, 0) for item in items]).to(clean)
+    t = torch.tensor([timestep(0.0, 1.0, 0, item, 0) for item in items]).to(clean)
+    noisy, target = backbone.noisy(clean, noise, t), backbone.target(clean, noise, t)
+    region = pool_mask(masks, *clean.shape[2:]).to(clean)
+    with torch.no_grad():
+        with backbone.reference():
+            before = region_error(backbone.predict(noisy, t, known, text), target, region)
+        after = region_error(backbone.predict(noisy, t, known, text), target, region)
+    return [float(value) for value in after - before]

@@ -1,0 +1,27 @@
+"""The models of a worker, loaded once."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainer.backbones.protocol import Backbone
+
+
+@lru_cache(maxsize=1)
+def base_model(base: str) -> Backbone:
+    """The base, kept for as long as the worker lives; nothing may be added to it."""
+    from trainer.backbones.load import load_backbone
+
+    return load_backbone(base)
+
+
+def tuned_model(base: str, adapter: Path) -> Backbone:
+    """The base with a trained adapter, fresh."""
+    from trainer.backbones.load import load_backbone
+
+    backbone = load_backbone(base)
+    backbone.load_adapter(adapter)
+    return backbone

@@ -1,0 +1,121 @@
+"""Which tasks a study has, phase by phase, and which settings the trials choose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.spatialworld.study.arms import ARMS, Arm, arms_of, config_of, trials_of
+from trainer.spatialworld.study.pairs import PairRule
+from trainer.spatialworld.study.scale import Study
+from trainer.spatialworld.study.tasks import (
+    ARMS_GROUP,
+    CELL,
+    DATA_GROUP,
+    MAIN,
+    TRIALS_GROUP,
+    BaseTask,
+    CellTask,
+    JudgeTask,
+    SnapshotTask,
+    Task,
+    pool_tasks,
+    step_cost,
+)
+
+Overrides = Mapping[str, Any]
+LABEL_ERROR, LABEL_ANNOTATORS = 0.3, 3
+"""Annotators of the question whether soft labels help: they must disagree for a difference to be possible."""
+DATA_ARM = "mask_dpo"
+"""The arm by which the data questions are asked."""
+
+
+def candidate_tasks(study: Study) -> list[Task]:
+    """Phase 1: the base's images, and the judge's own check."""
+    return [JudgeTask(), *pool_tasks(study, "test"), *pool_tasks(study, "train")]
+
+
+def pair_tasks(study: Study) -> list[Task]:
+    """Phase 2: the base's measures and the frozen pairs."""
+    rules = {MAIN: PairRule(study.scale.pairs)} | data_rules(study)
+    return [BaseTask(), *(SnapshotTask(name, rule) for name, rule in rules.items())]
+
+
+def data_rules(study: Study) -> dict[str, PairRule]:
+    """The pairs of the data questions, by the snapshot's name."""
+    scale = study.scale
+    few = max((count for count in scale.data_pairs if count < scale.pairs), default=scale.pairs)
+    rules = {f"pairs-{count}": PairRule(count) for count in scale.data_pairs if count != scale.pairs}
+    rules |= {f"error-{error:.0%}".rstrip("%"): PairRule(scale.pairs, error=error) for error in scale.data_errors}
+    rules |= {f"choice-{choice}": PairRule(few, choose=choice) for choice in scale.data_choices}
+    if scale.data_labels:
+        rules["labels"] = PairRule(scale.pairs, error=LABEL_ERROR, annotators=LABEL_ANNOTATORS)
+    return rules
+
+
+def trial_tasks(study: Study) -> list[Task]:
+    """Phase 3: every tuned arm tries the same number of settings, on subjects that are in neither other part."""
+    scale = study.scale
+    return [
+        CellTask(TRIALS_GROUP, f"{arm.name}-{number}", 0, scale.trial_steps, (arm.overrides, trial), role="tuning")
+        for arm in arms_of(study)
+        if not arm.like
+        for number, trial in enumerate(trials_of(arm, scale.trials))
+    ]
+
+
+def chosen_settings(study: Study) -> dict[str, Overrides]:
+    """By tuned arm, the trial with most rational images (the first of equals); the first trial if none ran."""
+    found: dict[str, Overrides] = {}
+    for arm in arms_of(study):
+        if arm.like:
+            continue
+        trials = trials_of(arm, study.scale.trials)
+        scores = [trial_score(study, arm.name, number) for number in range(len(trials))]
+        found[arm.name] = trials[max(range(len(trials)), key=lambda i: (scores[i], -i))]
+    return found
+
+
+def trial_score(study: Study, arm: str, number: int) -> float:
+    """Share of rational images of a trial; -1 for one that diverged or did not run."""
+    path = study.cell(TRIALS_GROUP, f"{arm}-{number}", 0) / CELL
+    return float(json.loads(path.read_text()).get("rational", -1)) if path.exists() else -1.0
+
+
+def arm_tasks(study: Study, settings: Mapping[str, Overrides]) -> list[Task]:
+    """Phase 4: every arm at every seed, one seed after the other, so that a study cut short has whole seeds."""
+    return [
+        CellTask(ARMS_GROUP, arm.name, seed, steps_of(study, arm, settings), overrides_of(arm, settings))
+        for seed in study.scale.seeds
+        for arm in arms_of(study)
+    ]
+
+
+def overrides_of(arm: Arm, settings: Mapping[str, Overrides]) -> tuple[Overrides, ...]:
+    """The chosen settings, then what the arm is: its own keys win."""
+    return settings[arm.tuned_as], arm.overrides
+
+
+def steps_of(study: Study, arm: Arm, settings: Mapping[str, Overrides]) -> int:
+    """The scale's steps, or as many as cost what another arm's cost."""
+    if not arm.same_compute_as:
+        return study.scale.steps
+    other = next(each for each in ARMS if each.name == arm.same_compute_as)
+    own, theirs = (
+        step_cost(config_of(study, study.scale.steps, 0, *overrides_of(each, settings))) for each in (arm, other)
+    )
+    return round(study.scale.steps * theirs / own)
+
+
+def data_tasks(study: Study, settings: Mapping[str, Overrides]) -> list[Task]:
+    """Phase 5: the data questions, each by the tuned MaskDPO."""
+    arm = next(each for each in ARMS if each.name == DATA_ARM)
+    labels = {"hard": {}, "soft": {"objective.soft_labels": True}}
+    variants: list[tuple[str, str, Overrides]] = [(name, name, {}) for name in data_rules(study) if name != "labels"]
+    variants += [(f"labels-{label}", "labels", labels[label]) for label in study.scale.data_labels]
+    return [
+        CellTask(DATA_GROUP, name, seed, study.scale.steps, (*overrides_of(arm, settings), extra), snapshot)
+        for seed in study.scale.data_seeds
+        for name, snapshot, extra in variants
+    ]

@@ -1,0 +1,284 @@
+"""Write the report: results.json, study.md, plots and sheets. Every number in the text is read from results.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer.contract.files import write_durably
+from trainer.spatialworld.study import plots
+from trainer.spatialworld.study.arms import ARMS, BASE
+from trainer.spatialworld.study.conditions import conditions_for
+from trainer.spatialworld.study.measures import SHARES, TITLES
+from trainer.spatialworld.study.plan import DATA_ARM
+from trainer.spatialworld.study.results import ANNOTATOR_ERROR, COMPARED_MEASURES, collect
+from trainer.spatialworld.study.scale import Study
+from trainer.spatialworld.study.sheets import arms_sheet, base_gallery, load_images
+from trainer.spatialworld.study.tasks import ARMS_GROUP, candidates, pool_tasks
+
+Json = Mapping[str, Any]
+NAMES = {BASE: "base", **{arm.name: arm.title for arm in ARMS}}
+GROUPS = {
+    "main": "The objectives", "readings": "Other readings of CAPO and SCPO",
+    "windows": "Timestep window and replay", "compute": "Equal compute", "options": "Beyond the abstract",
+}  # fmt: skip
+ACROSS = {
+    "pairs": "pairs trained on", "error": "annotators' error in per cent", "choice": "which pairs", "labels": "labels",
+}  # fmt: skip
+
+
+def write_report(study: Study, out: Path, command: str) -> Path:
+    """Write ``out/study.md``, ``out/study/results.json`` and the pictures beside it; returns study.md.
+
+    What is not finished is left out and the report says so.
+    """
+    result = collect(study, command)
+    pictures = out / "study"
+    pictures.mkdir(parents=True, exist_ok=True)
+    write_durably(pictures / "results.json", (json.dumps(result, indent=1) + "\n").encode())
+    made = [*_plots(result, pictures), *_sheets(study, result, pictures)]
+    text = "\n\n".join(_parts(result, made)) + "\n"
+    write_durably(out / "study.md", text.encode())
+    return out / "study.md"
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+def _plots(result: Json, folder: Path) -> list[str]:
+    arms, made = result["arms"], []
+    base = arms.get(BASE)
+    for measure in ("rational", "coherence", "foreground_error", "diversity", "d_win", "elo"):
+        points = [_point(NAMES[name], found[measure]) for name, found in arms.items() if measure in found]
+        if len(points) < 2:
+            continue
+        reference = base[measure]["mean"] if base and measure in base else None
+        svg = plots.rows(
+            f"{TITLES[measure]}, 95 % intervals (dashed: base)", points, percent=measure in SHARES, reference=reference
+        )
+        made.append(_write(folder / f"{measure}.svg", svg))
+    for question, variants in result["data"].items():
+        points = [_point(value, found["rational"]) for value, found in _with_main(result, question, variants)]
+        if len(points) > 1:
+            reference = base["rational"]["mean"] if base else None
+            svg = plots.curve(f"rational by {ACROSS[question]}", ACROSS[question], points, reference=reference)
+            made.append(_write(folder / f"data-{question}.svg", svg))
+    return made
+
+
+def _with_main(result: Json, question: str, variants: Json) -> list[tuple[str, Json]]:
+    """A question's answers in order, with the arm of the main part where it is one of them."""
+    found = list(variants.items())
+    main = result["arms"].get(DATA_ARM)
+    if main and question == "pairs":
+        found = sorted([*found, (str(result["sizes"]["pairs"]), main)], key=lambda item: int(item[0]))
+    elif main and question == "error":
+        found = [("0", main), *sorted(found, key=lambda item: int(item[0]))]
+    return found
+
+
+def _point(label: str, found: Json) -> plots.Point:
+    return plots.Point(label, found["mean"], found["low"], found["high"])
+
+
+def _write(path: Path, text: str) -> str:
+    write_durably(path, text.encode())
+    return path.name
+
+
+def _sheets(study: Study, result: Json, folder: Path) -> list[str]:
+    made, rows = [], []
+    for name in result["arms"]:
+        kept = load_images(study.cell(ARMS_GROUP, name, study.scale.seeds[0]) / "images.npz")
+        if kept is not None:
+            rows.append((NAMES[name], *kept))
+    if rows:
+        conditions = conditions_for("test", study.scale.test_conditions)[: len(rows[0][1])]
+        arms_sheet(rows, conditions).save(folder / "samples.png", optimize=True)
+        made.append("samples.png")
+    if all(task.done(study) for task in pool_tasks(study, "test")):
+        found = candidates(study, "test")
+        base_gallery(found, conditions_for("test", len(found))).save(folder / "gallery.png", optimize=True)
+        made.append("gallery.png")
+    return made
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
+
+
+def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
+    yield "# Does it work? The method measured in SpatialWorld"
+    yield _preface(result)
+    for group, title in GROUPS.items():
+        names = [arm.name for arm in ARMS if arm.group == group and arm.name in result["arms"]]
+        if names:
+            yield f"## {title}"
+            for columns in TABLES:
+                yield _arms_table(result, [BASE, *names] if group == "main" else names, columns)
+    yield from (_picture(name) for name in made if not name.startswith(("data-", "samples", "gallery")))
+    if result["differences"]:
+        yield "## Differences"
+        yield (
+            "The first minus the second on the same conditions, noise and training seeds, so the intervals are paired. "
+            "An interval that holds 0 shows no difference."
+        )
+        yield _differences_table(result)
+    if result["data"]:
+        yield "## Data questions"
+        yield f"Asked with {NAMES[DATA_ARM]} at its chosen settings, {_seeds(result['sizes']['data_seeds'])}."
+        yield _data_table(result)
+        yield from (_picture(name) for name in made if name.startswith("data-"))
+    yield "## Settings"
+    yield _settings(result)
+    if "samples.png" in made:
+        yield "## Images side by side"
+        yield "Equal conditions and equal noise in a column; green frame: rational, red: not, yellow: can't tell."
+        yield _picture("samples.png")
+    yield "## The judge"
+    yield _judge(result)
+    if "gallery.png" in made:
+        yield _picture("gallery.png")
+    yield "## How it was made"
+    yield _circumstances(result)
+
+
+def _picture(name: str) -> str:
+    return f"![{name.rsplit('.', 1)[0]}](study/{name})"
+
+
+def _preface(result: Json) -> str:
+    sizes = result["sizes"]
+    words = (
+        f"Written by `{result['command']}` from `study/results.json`. {len(result['arms'])} arms, "
+        f"{_seeds(sizes['seeds'])}, {sizes['pairs']} pairs at most by the exact judge from {sizes['conditions']} "
+        f"conditions with {sizes['pool_draws']} candidates each, {sizes['steps']} steps of "
+        f"{sizes['pairs_per_step']} pairs, LoRA of rank {sizes['rank']}. Measured on {sizes['test_conditions']} "
+        f"conditions of held-out subjects, {sizes['draws']} images each, {sizes['sampling_steps']} sampling steps. "
+        "Intervals are 95 %, by resampling conditions and training seeds. The objectives are our reading of the paper."
+    )
+    if not result["complete"]:
+        words += "\n\n**This study is not finished**: arms and seeds that are missing here have not been trained yet."
+    return words
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+
+
+TABLES = (
+    ("rational", "scale", "position", "viewpoint", "cant_tell", "elo"),
+    ("foreground_error", "expansion", "coherence", "text", "diversity", "d_win", "d_lose"),
+)
+"""What is wanted, and what must not be paid for it."""
+
+
+def _arms_table(result: Json, names: Sequence[str], wanted: Sequence[str]) -> str:
+    columns = [name for name in wanted if any(name in result["arms"].get(arm, {}) for arm in names)]
+    head = ["arm", *(TITLES[name] for name in columns)]
+    body = [
+        [NAMES[arm], *(_cell(result["arms"][arm].get(name), name) for name in columns)]
+        for arm in names
+        if arm in result["arms"]
+    ]
+    return _table(head, body)
+
+
+def _cell(found: Json | None, measure: str) -> str:
+    if not found or not found["n"]:
+        return "–"
+    unit = " %" if measure in SHARES else ""
+    return (
+        f"{_value(found['mean'], measure)}{unit} ({_value(found['low'], measure)} … {_value(found['high'], measure)})"
+    )
+
+
+def _value(value: float, measure: str) -> str:
+    if measure in SHARES:
+        return f"{100 * value:.1f}"
+    return f"{value:.0f}" if measure == "elo" else f"{value:.4f}"
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _differences_table(result: Json) -> str:
+    def named(pair: str) -> str:
+        one, _, other = pair.partition(" - ")
+        return f"{NAMES[one]} − {NAMES[other]}"
+
+    body = [
+        [named(pair), *(_cell(found.get(measure), measure) for measure in COMPARED_MEASURES)]
+        for pair, found in result["differences"].items()
+    ]
+    return _table(["", *(TITLES[measure] for measure in COMPARED_MEASURES)], body)
+
+
+def _data_table(result: Json) -> str:
+    body = []
+    for question, variants in result["data"].items():
+        for value, found in _with_main(result, question, variants):
+            pairs = found.get("pairs", "as above")
+            body.append(
+                [ACROSS[question], value, str(pairs), _cell(found["rational"], "rational"),
+                 _cell(found["diversity"], "diversity")]
+            )  # fmt: skip
+    return _table(["question", "answer", "pairs", "rational", "diversity"], body)
+
+
+def _settings(result: Json) -> str:
+    tuning, compute = result["tuning"], result["compute"]
+    words = [
+        f"Every tuned arm tried {result['sizes']['trials']} settings for {tuning['trial_steps']} steps, measured on "
+        f"{result['sizes']['trial_conditions']} conditions of subjects that are neither trained nor tested on; arms "
+        "that vary another one take its settings. Share of rational images by trial:"
+    ]
+    trials = [
+        [NAMES[arm], _keys(trial["settings"]), "–" if trial["rational"] < 0 else f"{100 * trial['rational']:.1f} %"]
+        for arm, found in tuning["trials"].items()
+        for trial in found
+    ]
+    words.append(_table(["arm", "settings", "rational"], trials))
+    words.append(f"Used, and what it cost. Cost is counted in {compute['unit']}; seconds are a worker's.")
+    used = []
+    for arm, settings in tuning["used"].items():
+        if arm in compute["arms"]:
+            cost = compute["arms"][arm]
+            rest = {key: value for key, value in settings.items() if key != "steps"}
+            used.append(
+                [NAMES[arm], str(cost["steps"]), f"{cost['step_cost']:.0f}", f"{cost['cost'] / 1000:.1f} k",
+                 f"{cost['train_seconds']:.0f}", _keys(rest)]
+            )  # fmt: skip
+    words.append(_table(["arm", "steps", "cost of a step", "cost", "seconds", "keys"], used))
+    return "\n\n".join(words)
+
+
+def _keys(settings: Json) -> str:
+    return ", ".join(
+        f"`{key.removeprefix('objective.').removeprefix('optimizer.')}={value}`" for key, value in settings.items()
+    )
+
+
+def _judge(result: Json) -> str:
+    judge = result["judge"]
+    if not judge:
+        return "The judge has not been checked yet."
+    by_plan = ", ".join(f"{plan} {100 * found['agreement']:.1f} %" for plan, found in judge["by_plan"].items())
+    return (
+        f"Against the geometry that {judge['scenes']} fresh scenes were drawn with, verdict and all reasons agree in "
+        f"{100 * judge['agreement']:.2f} % (by what was broken: {by_plan}); {judge['cant_tell']} times it could not "
+        f"tell. Ratings are Bradley-Terry on votes of simulated annotators who turn {ANNOTATOR_ERROR:.0%} of the "
+        "judge's verdicts round, the base at 1000. The judge's known errors are in `spatialworld.md`."
+    )
+
+
+def _circumstances(result: Json) -> str:
+    hardware = result["hardware"]
+    return (
+        f"`{result['command']}` on {hardware['device']} ({hardware['cores']} cores, {hardware['workers']} workers, "
+        f"{hardware['system']}), Python {result['versions']['python']}, torch {result['versions']['torch']}; "
+        f"{result['seconds'] / 60:.0f} minutes in all; commit {result['commit'] or 'unknown'}; base `{result['base']}`."
+    )

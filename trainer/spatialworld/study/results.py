@@ -1,0 +1,211 @@
+"""From the cells' files to results.json: estimates by arm and measure, comparisons, data questions, costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.spatialworld.study.arms import BASE, arms_of, trials_of
+from trainer.spatialworld.study.measures import TITLES
+from trainer.spatialworld.study.plan import chosen_settings, data_rules, overrides_of, steps_of, trial_score
+from trainer.spatialworld.study.scale import UNIT, Study, spent_seconds
+from trainer.spatialworld.study.statistics import difference, estimate, ratings
+from trainer.spatialworld.study.tasks import ARMS_GROUP, CELL, DATA_GROUP, JUDGE
+
+ANNOTATOR_ERROR = 0.1
+"""Share of votes that the simulated annotators of the ratings turn round."""
+COMPARED = (
+    ("sft", BASE), ("dpo", BASE), ("mask_dpo", BASE), ("full", BASE), ("mask_dpo", "dpo"), ("mask_dpo", "sft"),
+    ("mask_dpo_capo", "mask_dpo"), ("mask_dpo_scpo", "mask_dpo"), ("full", "mask_dpo"), ("full", "dpo"),
+    ("full", "sft"), ("full", "sft_same_compute"), ("mask_dpo", "mask_dpo_no_replay"), ("mask_dpo", "mask_dpo_all_t"),
+    ("mask_dpo_plain", "dpo_plain"), ("full_plain", "mask_dpo_plain"), ("mask_dpo_capo", "capo_win_full"),
+    ("mask_dpo_capo", "capo_condition_only"), ("mask_dpo_scpo", "scpo_cross_scene"), ("mask_dpo_scpo", "scpo_pull_up"),
+)  # fmt: skip
+"""Differences shown: the first minus the second, paired."""
+COMPARED_MEASURES = ("rational", "foreground_error", "coherence", "diversity", "d_win")
+
+Cells = dict[int, dict[str, Any]]
+
+
+def cells(study: Study, group: str, arm: str) -> Cells:
+    """What the finished cells of an arm left, by seed; ones that diverged are told apart by ``failed``."""
+    found: Cells = {}
+    for path in sorted((study.root / "cells" / group / arm).glob(f"seed-*/{CELL}")):
+        record = json.loads(path.read_text())
+        if "failed" not in record:
+            with np.load(path.parent / "measures.npz") as arrays:
+                record["measures"] = {name: arrays[name] for name in arrays.files}
+        found[int(record["seed"])] = record
+    return found
+
+
+def values(found: Cells, measure: str) -> np.ndarray:
+    """Float [S, C]: a measure by seed and condition, averaged over the draws."""
+    rows = [record["measures"][measure] for record in found.values() if "measures" in record]
+    flat = [row if row.ndim == 1 else _mean_of_known(row) for row in rows]
+    return np.stack(flat) if flat else np.zeros((0, 0))
+
+
+def _mean_of_known(row: np.ndarray) -> np.ndarray:
+    known = np.isfinite(row)
+    total = np.where(known, row, 0).sum(axis=1)
+    return np.where(known.any(axis=1), total / np.maximum(known.sum(axis=1), 1), np.nan)
+
+
+def collect(study: Study, command: str) -> dict[str, Any]:
+    """Everything the report says, as plain JSON; whatever is not there yet is left out."""
+    names = [BASE, *(arm.name for arm in arms_of(study))]
+    found = {name: cells(study, ARMS_GROUP, name) for name in names}
+    found = {name: some for name, some in found.items() if any("measures" in record for record in some.values())}
+    result: dict[str, Any] = {
+        "scale": study.scale.name,
+        "base": study.base,
+        "seeds": len(study.scale.seeds),
+        "complete": len(found) == len(names),
+        **_circumstances(study, command),
+        "judge": _read(study.root / JUDGE),
+        "arms": {name: _estimates(some) for name, some in found.items()},
+    }
+    if BASE in found:
+        for name, rating in _ratings(found).items():
+            result["arms"][name]["elo"] = rating
+    result["differences"] = {
+        f"{one} - {other}": {measure: _difference(found[one], found[other], measure) for measure in COMPARED_MEASURES}
+        for one, other in COMPARED
+        if one in found and other in found
+    }
+    result["compute"] = _compute(found)
+    result["tuning"] = _tuning(study)
+    result["data"] = _data(study)
+    return result
+
+
+def _estimates(found: Cells) -> dict[str, Any]:
+    measured = next(record["measures"] for record in found.values() if "measures" in record)
+    return {name: estimate(values(found, name)).to_json() for name in TITLES if name in measured}
+
+
+def _difference(one: Cells, other: Cells, measure: str) -> dict[str, Any]:
+    first, second = values(one, measure), values(other, measure)
+    if len(first) != len(second) and min(len(first), len(second)) > 1:
+        shared = min(len(first), len(second))
+        first, second = first[:shared], second[:shared]
+    return difference(first, second).to_json()
+
+
+def _ratings(found: Mapping[str, Cells]) -> dict[str, Any]:
+    verdicts = {
+        name: np.stack([record["measures"]["rational"] for record in some.values() if "measures" in record])
+        for name, some in found.items()
+    }
+    return {name: rating.to_json() for name, rating in ratings(verdicts, BASE, ANNOTATOR_ERROR).items()}
+
+
+def _compute(found: Mapping[str, Cells]) -> dict[str, Any]:
+    """Steps, cost in UNIT and seconds by arm, over its seeds."""
+    made: dict[str, Any] = {"unit": UNIT, "arms": {}}
+    for name, some in found.items():
+        records = [record for record in some.values() if "step_cost" in record]
+        if records:
+            made["arms"][name] = {
+                "steps": records[0]["steps"],
+                "step_cost": records[0]["step_cost"],
+                "cost": records[0]["steps"] * records[0]["step_cost"],
+                "train_seconds": round(float(np.mean([record["train_seconds"] for record in records])), 1),
+                "seconds_per_step": round(float(np.mean([record["seconds_per_step"] for record in records])), 4),
+            }
+    return made
+
+
+def _tuning(study: Study) -> dict[str, Any]:
+    settings = chosen_settings(study)
+    trials = {
+        arm.name: [
+            {"settings": dict(trial), "rational": trial_score(study, arm.name, number)}
+            for number, trial in enumerate(trials_of(arm, study.scale.trials))
+        ]
+        for arm in arms_of(study)
+        if not arm.like
+    }
+    used = {
+        arm.name: {
+            "steps": steps_of(study, arm, settings),
+            **{key: value for each in overrides_of(arm, settings) for key, value in each.items()},
+        }
+        for arm in arms_of(study)
+    }
+    return {"trial_steps": study.scale.trial_steps, "trials": trials, "used": used}
+
+
+def _data(study: Study) -> dict[str, Any]:
+    made: dict[str, Any] = defaultdict(dict)
+    names = [*data_rules(study), *(f"labels-{label}" for label in study.scale.data_labels)]
+    for name in names:
+        found = {seed: record for seed, record in cells(study, DATA_GROUP, name).items() if "measures" in record}
+        if not found:
+            continue
+        question, _, value = name.partition("-")
+        snapshot = next(iter(found.values()))["snapshot"]
+        made[question][value] = {
+            "pairs": _pairs_in(study.snapshot(snapshot)),
+            **{measure: estimate(values(found, measure)).to_json() for measure in ("rational", "diversity")},
+        }
+    return dict(made)
+
+
+def _pairs_in(snapshot: Path) -> int:
+    manifest = _read(snapshot / "manifest.json") or {}
+    return int(manifest.get("counts", {}).get("train_pairs", 0))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _circumstances(study: Study, command: str) -> dict[str, Any]:
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    return {
+        "hardware": {"device": device, "cores": os.cpu_count(), "workers": study.workers, "system": platform.system()},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "seconds": round(spent_seconds(study.root)),
+        "command": command,
+        "commit": _commit(),
+        "sizes": {
+            key: value
+            for key, value in json.loads((study.root / "study.json").read_text())["scale"].items()
+            if key not in ("name", "chunk")
+        },
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The commit this code stands at, with a plus where files differ from it; empty outside a repository."""
+    here = Path(__file__).parent
+    try:
+        head, changed = (
+            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=20, check=True).stdout
+            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "."])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head.strip() + ("+" if changed.strip() else "")

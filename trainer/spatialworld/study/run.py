@@ -1,0 +1,167 @@
+"""Run a study: its phases in order, each phase's tasks by workers; what is there already is not made again."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict
+from multiprocessing import active_children, connection, get_context, parent_process
+from pathlib import Path
+
+from trainer.contract.files import write_durably
+from trainer.spatialworld.study.plan import (
+    arm_tasks,
+    candidate_tasks,
+    chosen_settings,
+    data_tasks,
+    pair_tasks,
+    trial_tasks,
+)
+from trainer.spatialworld.study.scale import SCALES, Study, spend_seconds
+from trainer.spatialworld.study.tasks import Interrupted, Task
+
+SETTINGS = "study.json"
+
+
+def open_study(scale: str, out: Path, base: str, workers: int | None) -> Study:
+    """The study of a folder, new or begun earlier. Raises ValueError where the folder holds another one."""
+    cores = os.cpu_count() or 1
+    study = Study(out, SCALES[scale], base, threads=1 if scale != "gpu" else cores, workers=workers or _workers(scale))
+    settings = {"base": base, "scale": json.loads(json.dumps(asdict(study.scale)))}
+    path = out / SETTINGS
+    if path.exists():
+        before = json.loads(path.read_text())
+        if {key: before.get(key) for key in settings} != settings:
+            raise ValueError(
+                f"{out} holds a study of scale {before['scale']['name']!r} with other sizes or another base: choose "
+                "another folder with --out, or remove it."
+            )
+        return study
+    out.mkdir(parents=True, exist_ok=True)
+    write_durably(path, json.dumps(settings, indent=1).encode())
+    return study
+
+
+def _workers(scale: str) -> int:
+    return {"smoke": 1, "cpu": os.cpu_count() or 1, "gpu": 1}[scale]
+
+
+def run_study(study: Study) -> None:
+    """Make everything that is missing. Raises Interrupted when asked to stop."""
+    progress = Progress(study)
+    with _executor(study) as executor:
+        for tasks in (candidate_tasks, pair_tasks, trial_tasks):
+            _perform_all(study, tasks(study), executor, progress)
+        settings = chosen_settings(study)
+        _perform_all(study, [*arm_tasks(study, settings), *data_tasks(study, settings)], executor, progress)
+
+
+def all_tasks(study: Study) -> Iterator[Task]:
+    """Every task, with the settings as far as trials have chosen them: for counting."""
+    settings = chosen_settings(study)
+    for tasks in (candidate_tasks, pair_tasks, trial_tasks):
+        yield from tasks(study)
+    yield from arm_tasks(study, settings)
+    yield from data_tasks(study, settings)
+
+
+class Progress:
+    """Prints a line a finished task, with the time left at the speed so far."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        tasks = list(all_tasks(study))
+        self._all = len(tasks)
+        missing = [task for task in tasks if not task.done(study)]
+        self._finished = self._all - len(missing)
+        self._left = sum(task.cost(study) for task in missing)
+        self._spent = 0.0
+        self._begun = self._noted = time.monotonic()
+        if self._finished:
+            self.say(f"{self._finished} of {self._all} parts are there already; going on")
+
+    def finished(self, task: Task, words: str) -> None:
+        """Note a finished task."""
+        now = time.monotonic()
+        spend_seconds(self._study.root, now - self._noted)
+        self._noted = now
+        cost = task.cost(self._study)
+        self._finished += 1
+        self._spent += cost
+        self._left -= cost
+        elapsed = now - self._begun
+        left = f"; about {_duration(elapsed / self._spent * max(0.0, self._left))} left" if self._spent else ""
+        self.say(f"[{self._finished}/{self._all}] {task.name}: {words}{left}")
+
+    def say(self, text: str) -> None:
+        """One line on standard error, at once."""
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+def _perform_all(study: Study, tasks: Sequence[Task], executor: ProcessPoolExecutor | None, progress: Progress) -> None:
+    missing = [task for task in tasks if not task.done(study)]
+    if executor is None:
+        for task in missing:
+            progress.finished(task, perform(task, study))
+        return
+    waiting: dict[Future[str], Task] = {executor.submit(perform, task, study): task for task in missing}
+    while waiting:
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            progress.finished(waiting.pop(future), future.result())
+
+
+def perform(task: Task, study: Study) -> str:
+    """Run one task, in whichever process."""
+    import torch
+    from diffusers.utils import logging as diffusers_logging
+
+    torch.set_num_threads(study.threads)
+    diffusers_logging.set_verbosity_error()  # it warns of an adapter that leaves the text encoders alone, as ours does
+    return task.run(study)
+
+
+@contextmanager
+def _executor(study: Study) -> Iterator[ProcessPoolExecutor | None]:
+    """The workers; None where one process does it all."""
+    if study.workers == 1:
+        yield None
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", str(study.threads))
+    executor = ProcessPoolExecutor(study.workers, mp_context=get_context("spawn"), initializer=_live_with_parent)
+    try:
+        yield executor
+    except BaseException:
+        for worker in active_children():
+            worker.terminate()  # a training in it publishes a checkpoint first
+        raise
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _live_with_parent() -> None:
+    """End this worker when the study's process is gone, however that ended: nobody would wait for its work."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+__all__ = ["Interrupted", "open_study", "run_study"]
