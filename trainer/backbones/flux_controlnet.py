@@ -12,7 +12,12 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from trainer.backbones.flux import FluxBackbone
-from trainer.backbones.flux_controlnet_pipeline import BLACK, FluxControlNetInpaintingPipeline, FluxInpaintControlNet
+from trainer.backbones.flux_controlnet_pipeline import (
+    BLACK,
+    MASK_CHANNELS,
+    FluxControlNetInpaintingPipeline,
+    FluxInpaintControlNet,
+)
 from trainer.contract.errors import ModelError
 
 if TYPE_CHECKING:
@@ -30,14 +35,20 @@ class FluxControlNetBackbone(FluxBackbone):
     def __init__(self, pipeline: Any, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32) -> None:
         super().__init__(pipeline, device, compute)
         self.controlnet: Any = pipeline.controlnet
-        packed = 4 * int(self.vae.config.latent_channels)
-        if self.controlnet.controlnet_x_embedder.in_features != packed + 4:
-            raise ModelError("not_for_inpainting", "This ControlNet has no channels for a mask: it cannot inpaint.")
 
     @classmethod
     def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> Any:
-        """The base with its ControlNet; `revision` is the base's."""
-        controlnet = FluxInpaintControlNet.from_pretrained(base.controlnet, torch_dtype=dtype)
+        """The base with its ControlNet; `revision` is the base's. Raises ModelError for a ControlNet without mask."""
+        try:
+            controlnet = FluxInpaintControlNet.from_pretrained(base.controlnet, dtype=dtype)
+        except (ValueError, RuntimeError) as error:
+            if "controlnet_x_embedder" not in str(error):
+                raise
+            raise ModelError(
+                "not_for_inpainting",
+                f"The ControlNet {base.controlnet} does not take {MASK_CHANNELS} packed channels of a mask beside the "
+                "image's latents: it cannot inpaint.",
+            ) from error
         return cls.pipeline_class.from_pretrained(base.path, revision=revision, dtype=dtype, controlnet=controlnet)
 
     @torch.no_grad()

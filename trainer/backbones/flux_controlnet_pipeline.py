@@ -16,6 +16,8 @@ from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor, nn
 
 BLACK = -1.0
+MASK_CHANNELS = 4
+"""The mask's, packed from 2x2 cells."""
 
 
 class FluxInpaintControlNet(FluxControlNetModel):
@@ -34,7 +36,7 @@ class FluxInpaintControlNet(FluxControlNetModel):
         pooled_projection_dim: int = 768,
         guidance_embeds: bool = False,
         axes_dims_rope: tuple[int, ...] = (16, 56, 56),
-        extra_condition_channels: int = 4,
+        extra_condition_channels: int = MASK_CHANNELS,
     ) -> None:
         super().__init__(
             patch_size=patch_size,

@@ -28,6 +28,9 @@ def debug_folder(family: str) -> Path:
     folder = root / f"{family}-{_fingerprint()}"
     if (folder / "model_index.json").is_file():
         return folder
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     staged = root / f".{folder.name}.{os.getpid()}"
     try:
         staged.mkdir(parents=True, exist_ok=True)
