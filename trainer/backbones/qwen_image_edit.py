@@ -61,6 +61,7 @@ class QwenImageEditBackbone(RectifiedFlow, PipelineBackbone):
     def __init__(self, pipeline: Any, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32) -> None:
         super().__init__(pipeline, device, compute)
         config = self.vae.config
+        self._channels = int(config.z_dim)
         self._mean = torch.tensor(config.latents_mean, device=self.device).view(1, -1, 1, 1)
         self._std = torch.tensor(config.latents_std, device=self.device).view(1, -1, 1, 1)
 
@@ -72,7 +73,7 @@ class QwenImageEditBackbone(RectifiedFlow, PipelineBackbone):
     # --- encoding -------------------------------------------------------------------------------------------------
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        return int(self.vae.config.z_dim), height // self.scale, width // self.scale
+        return self._channels, height // self.scale, width // self.scale
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:

@@ -74,23 +74,32 @@ class SD3ControlNetBackbone(RectifiedFlow, PipelineBackbone):
         return {"control": torch.cat((latents, kept), dim=1)}
 
     def predict(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensor:
-        dtype = self.denoiser.dtype
-        common = {
+        with self.autocast():
+            residuals = self._residuals(noisy, t, condition, text)
+            velocity = self.denoiser(
+                **self._inputs(self.denoiser, noisy, t, text),
+                block_controlnet_hidden_states=[each.to(self.denoiser.dtype) for each in residuals],
+            )[0]
+        return velocity.float()
+
+    @torch.no_grad()  # nothing before it or in it is trained
+    def _residuals(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors) -> list[Tensor]:
+        """What the ControlNet adds behind the transformer's blocks; as in the pipeline, it is given no pooled text."""
+        controlnet = self.pipeline.controlnet
+        inputs = self._inputs(controlnet, noisy, t, text)
+        inputs["pooled_projections"] = torch.zeros_like(inputs["pooled_projections"])
+        found: list[Tensor] = controlnet(**inputs, controlnet_cond=condition["control"].to(controlnet.dtype))[0]
+        return found
+
+    def _inputs(self, model: Any, noisy: Tensor, t: Tensor, text: Tensors) -> dict[str, Any]:
+        dtype = model.dtype
+        return {
             "hidden_states": noisy.to(dtype),
             "timestep": t.to(dtype) * self.pipeline.scheduler.config.num_train_timesteps,
             "encoder_hidden_states": text["embeds"].to(dtype),
+            "pooled_projections": text["pooled"].to(dtype),
             "return_dict": False,
         }
-        pooled = text["pooled"].to(dtype)
-        with self.autocast():
-            with torch.no_grad():  # nothing before it or in it is trained
-                residuals = self.pipeline.controlnet(
-                    **common,
-                    pooled_projections=torch.zeros_like(pooled),
-                    controlnet_cond=condition["control"].to(dtype),
-                )[0]
-            velocity = self.denoiser(**common, pooled_projections=pooled, block_controlnet_hidden_states=residuals)[0]
-        return velocity.float()
 
     @torch.no_grad()
     def sample(self, noise: Tensor, condition: Tensors, text: Tensors, *, steps: int, guidance: float) -> Tensor:
