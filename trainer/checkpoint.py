@@ -10,50 +10,40 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from trainer.contract.checkpoint import CheckpointManifest, RunFolder
-from trainer.contract.errors import ConfigError, StorageError
+from trainer.contract.errors import StorageError
 from trainer.contract.files import fsync_path, fsync_tree, sha256_file, write_durably
 
 if TYPE_CHECKING:
-    import torch
-
-    from trainer.backbones.protocol import Backbone
+    from trainer.policy import Policy
 
 STATE = "state.safetensors"
 MANIFEST = "manifest.json"
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-def save_checkpoint(
-    folder: RunFolder,
-    step: int,
-    backbone: Backbone,
-    optimizer: torch.optim.Optimizer,
-    *,
-    snapshot: str,
-    config_hash: str,
-    keep: int,
-) -> Path:
-    """Publish the state after `step` finished steps and remove checkpoints beyond the newest `keep`.
+def save_checkpoint(folder: RunFolder, manifest: CheckpointManifest, policy: Policy, *, keep: int) -> Path:
+    """Publish the state after `manifest.step` finished steps and remove checkpoints beyond the newest `keep`.
 
-    A crash leaves the checkpoint whole or absent. Raises StorageError when the disk refuses; what was there stays.
+    The manifest's list of files is filled in here. A crash leaves the checkpoint whole or absent. Raises StorageError
+    when the disk refuses; what was there stays.
     """
-    final = folder.checkpoint(step)
+    from safetensors.torch import save_file
+
+    final = folder.checkpoint(manifest.step)
     staged = final.with_name(f".{final.name}.staged")
     shutil.rmtree(staged, ignore_errors=True)
     try:
         staged.mkdir(parents=True)
-        backbone.export_adapter(staged / "adapter")
-        _save_state(staged / STATE, backbone.trainable(), optimizer)
+        with policy.shown():
+            policy.export(staged / policy.product)
+        save_file(policy.tensors(), staged / STATE)
         files = {
             path.relative_to(staged).as_posix(): sha256_file(path)
             for path in sorted(staged.rglob("*"))
             if path.is_file()
         }
-        manifest = CheckpointManifest(
-            step=step, snapshot=snapshot, config_hash=config_hash, files=files, sampler={"next_step": step}
-        )
         fsync_tree(staged)
-        write_durably(staged / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        whole = manifest.model_copy(update={"files": files})
+        write_durably(staged / MANIFEST, whole.model_dump_json(indent=1).encode())
         shutil.rmtree(final, ignore_errors=True)
         staged.replace(final)
         fsync_path(folder.checkpoints)
@@ -65,39 +55,12 @@ def save_checkpoint(
     return final
 
 
-def _save_state(path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    from safetensors.torch import save_file
-
-    tensors = {}
-    for name, parameter in parameters.items():
-        tensors[f"weight/{name}"] = parameter.detach().cpu().contiguous()
-        for moment in _MOMENTS:
-            if parameter in optimizer.state:
-                tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment].detach().cpu().contiguous()
-    save_file(tensors, path)
-
-
-def load_state(path: Path, backbone: Backbone, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights and moments of a checkpoint folder into the adapter and the optimizer."""
-    import torch
+def load_state(path: Path, manifest: CheckpointManifest, policy: Policy) -> None:
+    """Put a checkpoint's weights, moments and early stop into the policy."""
     from safetensors.torch import load_file
 
-    tensors = load_file(path / STATE)
-    for name, parameter in backbone.trainable().items():
-        saved = tensors.get(f"weight/{name}")
-        if saved is None or saved.shape != parameter.shape:
-            raise ConfigError(
-                "checkpoint_other_model", f"{path.name} was made with another model or LoRA rank: {name} does not fit."
-            )
-        with torch.no_grad():
-            parameter.copy_(saved)
-        moments = {moment: tensors.get(f"{moment}/{name}") for moment in _MOMENTS}
-        if moments["step"] is not None:
-            optimizer.state[parameter] = {
-                moment: value.clone() if moment == "step" else value.to(parameter.device)
-                for moment, value in moments.items()
-                if value is not None
-            }
+    policy.load(load_file(path / STATE), path.name)
+    policy.early_stop.state = dict(manifest.early_stop)
 
 
 def check(path: Path) -> CheckpointManifest:
@@ -129,16 +92,26 @@ def last_good(folder: RunFolder) -> tuple[CheckpointManifest, Path, list[str]] |
     return None
 
 
-def publish_adapter(folder: RunFolder, backbone: Backbone) -> Path:
-    """Write the final LoRA to `adapter/`, atomically."""
-    staged = folder.root / f".adapter.{os.getpid()}.staged"
+def publish(folder: RunFolder, policy: Policy, base: Path | None) -> Path:
+    """Write the result, atomically: the final LoRA to `adapter/`, or a whole pipeline to `model/`.
+
+    The parts of the pipeline that were not trained come from the folder `base`.
+    """
+    final = folder.root / policy.product
+    staged = folder.root / f".{final.name}.{os.getpid()}.staged"
     shutil.rmtree(staged, ignore_errors=True)
     try:
-        backbone.export_adapter(staged)
+        with policy.best():
+            policy.export(staged)
+        if base is not None:
+            for part in base.iterdir():
+                if not (staged / part.name).exists():
+                    copy = shutil.copytree if part.is_dir() else shutil.copy2
+                    copy(part, staged / part.name)
         fsync_tree(staged)
-        shutil.rmtree(folder.adapter, ignore_errors=True)
-        staged.replace(folder.adapter)
+        shutil.rmtree(final, ignore_errors=True)
+        staged.replace(final)
         fsync_path(folder.root)
     except OSError as error:
-        raise StorageError("adapter_unwritable", f"The adapter could not be written: {error}.") from error
-    return folder.adapter
+        raise StorageError(f"{final.name}_unwritable", f"The {final.name} could not be written: {error}.") from error
+    return final

@@ -16,8 +16,8 @@ import torch
 
 from trainer import __version__
 from trainer.backbones.load import load_backbone
-from trainer.checkpoint import last_good, load_state, publish_adapter, save_checkpoint
-from trainer.contract.checkpoint import RunFolder, RunResult
+from trainer.checkpoint import last_good, load_state, publish, save_checkpoint
+from trainer.contract.checkpoint import CheckpointManifest, RunFolder, RunResult
 from trainer.contract.config import RunConfig
 from trainer.contract.errors import ExitCode, TrainerError, disk_problem
 from trainer.contract.events import (
@@ -41,7 +41,8 @@ from trainer.evaluation.grid import Grid
 from trainer.evaluation.held_out import HeldOut
 from trainer.objectives import error_map
 from trainer.planner import plan
-from trainer.prepare import add_policy, prepare, prepare_reference
+from trainer.policy import Policy
+from trainer.prepare import add_policy, base_folder, prepare, prepare_reference
 from trainer.reference import GUIDANCE, policy_prediction
 from trainer.schedule import learning_rate
 from trainer.self_check import check_masks, check_model
@@ -139,9 +140,10 @@ class _Run:
         self.data, self.builder = self.schedule.data, self.schedule.builder
         self.grid = Grid(snapshot, backbone, config.samples)
         backbone.drop_text_encoders()
+        if not self.grid:
+            backbone.drop_vae()
         add_policy(config, backbone)
-        self.parameters = backbone.trainable()
-        self.optimizer = self._optimizer()
+        self.policy = Policy(config, backbone)
         if self.good is None:
             self.telemetry.emit(Plan(values=plan(config, backbone.sizes(), len(self.data.pairs))))
         self.reference = prepare_reference(
@@ -163,22 +165,11 @@ class _Run:
 
         return report
 
-    def _optimizer(self) -> torch.optim.AdamW:
-        config = self.config.optimizer
-        return torch.optim.AdamW(
-            list(self.parameters.values()),
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            weight_decay=config.weight_decay,
-            foreach=False,
-        )
-
     def _restore(self) -> None:
         if self.good is None:
             return
         manifest, path, passed = self.good
-        load_state(path, self.backbone, self.optimizer)
+        load_state(path, manifest, self.policy)
         self.step = manifest.step
         self.checkpoint = path.relative_to(self.folder.root).as_posix()
         self.telemetry.emit(
@@ -195,17 +186,20 @@ class _Run:
         found, warning = check_masks(self.data)
         if warning:
             self.telemetry.emit(Warn(step=step, code="mask_thin", message=warning))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.policy.optimizer.zero_grad(set_to_none=True)
         slots = self.schedule.slots[:1]
         batch, layout, terms = self._forward(0, self.schedule.pairs(0), slots[0], counts_of(slots))
         terms.loss.backward()
         try:
-            found |= check_model(self.backbone, batch, layout, terms)
+            found |= check_model(self.backbone, batch, layout, terms, frozen=self._has_frozen_model())
         except TrainerError as error:
             self.telemetry.emit(SelfCheck(step=step, passed=False, checks={**found, "failed": error.code}))
             raise
-        self.optimizer.zero_grad(set_to_none=True)
+        self.policy.optimizer.zero_grad(set_to_none=True)
         self.telemetry.emit(SelfCheck(step=step, passed=True, checks=found))
+
+    def _has_frozen_model(self) -> bool:
+        return self.config.training.method == "lora" or self.config.reference.source == "model"
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
@@ -215,7 +209,7 @@ class _Run:
         if self.step == 0 and not self.stop:
             self._look()
         telemetry.restart_clock()
-        while self.step < steps:
+        while self.step < steps and not self.policy.early_stop.due:
             if self.stop:
                 return self._cancel()
             figures = self._train_step()
@@ -233,21 +227,16 @@ class _Run:
     def _train_step(self) -> dict[str, float]:
         config = self.config
         pairs = self.schedule.pairs(self.step)
-        rate = learning_rate(config.optimizer, self.step, config.training.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        self.policy.optimizer.zero_grad(set_to_none=True)
         figures: dict[str, float] = {}
         for slots in self.schedule.slots:
             _, _, terms = self._forward(self.step, pairs, slots, self.schedule.counts)
             terms.loss.backward()
             for name, value in terms.figures.items():
                 figures[name] = figures.get(name, 0.0) + value
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.optimizer.clip_norm, foreach=False)
-        figures["grad_norm"] = float(norm)
+        rate = learning_rate(config.optimizer, self.step, config.training.steps)
+        figures["grad_norm"] = self.policy.update(self.step, rate)
         figures["learning_rate"] = rate
-        if math.isfinite(figures["grad_norm"]):
-            self.optimizer.step()
         return figures
 
     def _forward(
@@ -264,26 +253,31 @@ class _Run:
         return batch, layout, combine(policy, reference or policy, batch, layout, counts, objective)
 
     def _look(self) -> None:
-        """Validation and samples where they are due; the first look, at step 0, is the base's."""
+        """Validation and samples where they are due, of the weights that are published; at step 0, of the base's."""
         config, last = self.config, self.step == self.config.training.steps
-        looked = False
-        if config.validation.every and (self.step % config.validation.every == 0 or last) and self.data.held_out:
-            self.telemetry.emit(self.held_out.measure(self.step, GUIDANCE))
-            looked = True
-        if config.samples.every and (self.step % config.samples.every == 0 or last) and self.grid:
-            self.telemetry.emit(self.grid.draw(self.step, self.folder))
-            looked = True
-        if looked:
-            self.telemetry.restart_clock()
+        validate, sample = config.validation.every, config.samples.every
+        validating = validate and (self.step % validate == 0 or last) and bool(self.data.held_out)
+        sampling = sample and (self.step % sample == 0 or last) and bool(self.grid)
+        if not validating and not sampling:
+            return
+        with self.policy.shown():
+            if validating:
+                found = self.held_out.measure(self.step, GUIDANCE)
+                self.telemetry.emit(found)
+                self.policy.early_stop.look(self.step, found.values, self.policy.parameters)
+            if sampling:
+                self.telemetry.emit(self.grid.draw(self.step, self.folder))
+        self.telemetry.restart_clock()
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
         begun = time.monotonic()
-        path = save_checkpoint(
-            self.folder, self.step, self.backbone, self.optimizer, snapshot=self.snapshot_hash,
-            config_hash=self.config.config_hash(), keep=self.config.checkpoints.keep,
+        manifest = CheckpointManifest(
+            step=self.step, snapshot=self.snapshot_hash, config_hash=self.config.config_hash(),
+            sampler={"next_step": self.step}, early_stop=self.policy.early_stop.state,
         )  # fmt: skip
+        path = save_checkpoint(self.folder, manifest, self.policy, keep=self.config.checkpoints.keep)
         self.checkpoint = path.relative_to(self.folder.root).as_posix()
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         seconds = time.monotonic() - begun
@@ -298,12 +292,16 @@ class _Run:
         return self._result("cancelled", ExitCode.CANCELLED, message=f"Stopped by {self.stop.reason}.")
 
     def _finish(self) -> RunResult:
-        publish_adapter(self.folder, self.backbone)
+        full = self.config.training.method == "full"
+        path = publish(self.folder, self.policy, base_folder(self.config) if full else None)
         shutil.rmtree(self.folder.cache, ignore_errors=True)
-        values = {"peak_memory_bytes": peak_memory_bytes()}
-        self.telemetry.emit(Finished(step=self.step, adapter=self.folder.adapter.name, values=values))
+        values, early = {"peak_memory_bytes": peak_memory_bytes()}, self.policy.early_stop
+        if early.state:
+            values |= {"best_step": early.state["best_step"], "stopped_early": float(early.due)}
+        product = {self.policy.product: path.name}
+        self.telemetry.emit(Finished(step=self.step, values=values, **product))
         self.telemetry.close()
-        return self._result("finished", ExitCode.FINISHED, adapter=self.folder.adapter.name, values=values)
+        return self._result("finished", ExitCode.FINISHED, values=values, **product)
 
     def fail(self, code: str, message: str, exit_code: ExitCode) -> None:
         """Leave the error in the event stream and in result.json."""
@@ -319,12 +317,13 @@ class _Run:
         exit_code: ExitCode,
         *,
         adapter: str | None = None,
+        model: str | None = None,
         values: dict[str, float] | None = None,
         message: str = "",
     ) -> RunResult:
         result = RunResult(
             state=state, exit_code=int(exit_code), step=self.step, total_steps=self.config.training.steps,
-            adapter=adapter, checkpoint=self.checkpoint, snapshot=self.snapshot_hash,
+            adapter=adapter, model=model, checkpoint=self.checkpoint, snapshot=self.snapshot_hash,
             config_hash=self.config.config_hash(), values=values or {}, message=message,
         )  # fmt: skip
         write_durably(self.folder.result, (result.model_dump_json(indent=1) + "\n").encode())

@@ -13,16 +13,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from trainer.backbones.protocol import Backbone
-
 CHUNK = 2**22
 """Words summed at once: bounds the memory that a fingerprint takes beside the weights."""
-
-
-def encoders_of(backbone: Backbone) -> list[nn.Module]:
-    """The parts of a pipeline, in a fixed order, that make texts, images and conditions into what is cached."""
-    parts = {name: part for name, part in backbone.pipeline.components.items() if isinstance(part, torch.nn.Module)}
-    return [part for _, part in sorted(parts.items()) if part is not backbone.denoiser]
 
 
 def fingerprint(modules: Iterable[nn.Module], without: Collection[str] = ()) -> str:

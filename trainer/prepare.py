@@ -12,11 +12,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.backbones.families import resolve_base
 from trainer.backbones.load import compute_type, load_backbone
 from trainer.contract.snapshot import verify_snapshot
 from trainer.data.shards import ShardStore, content_key
 from trainer.fingerprint import fingerprint
-from trainer.reference import GUIDANCE, CachedReference, ModelReference, Reference, identity_of, open_reference_store
+from trainer.reference import (
+    GUIDANCE,
+    CachedReference,
+    ModelReference,
+    Reference,
+    UntrainedReference,
+    identity_of,
+    open_reference_store,
+)
 from trainer.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -50,10 +59,20 @@ def fill_cache(
 def add_policy(config: RunConfig, backbone: Backbone) -> None:
     """Put on the model what is trained."""
     lora = config.lora
-    if config.model.adapter:
+    if config.training.method == "full":
+        backbone.train_fully(copy_reference=config.reference.source == "model")
+    elif config.model.adapter:
         backbone.continue_adapter(Path(config.model.adapter))
     else:
         backbone.add_adapter(lora.rank, lora.alpha or lora.rank, lora.targets, config.training.seed)
+
+
+def base_folder(config: RunConfig) -> Path:
+    """Where the files of the base pipeline lie: its own folder, or the hub's cache of it."""
+    from diffusers import DiffusionPipeline
+
+    path = resolve_base(config.model.base).path
+    return Path(path if Path(path).is_dir() else DiffusionPipeline.download(path, revision=config.model.revision))
 
 
 def prepare(
@@ -78,11 +97,12 @@ def prepare_reference(
 
     Raises ConfigError for a cache of another reference, unless `force`.
     """
-    model = ModelReference(backbone, GUIDANCE)
     if config.reference.source == "model":
-        return model
-    name = content_key(config.model.base, config.model.revision, config.model.adapter)[:12]
-    weights = fingerprint([backbone.denoiser], without=backbone.trainable())
+        return ModelReference(backbone, GUIDANCE)
+    full = config.training.method == "full"
+    model = UntrainedReference(backbone, GUIDANCE) if full else ModelReference(backbone, GUIDANCE)
+    name = content_key(config.model.base, config.model.revision, config.model.adapter, config.training.method)[:12]
+    weights = fingerprint(backbone.predictors(), without=() if full else backbone.trainable())
     identity = identity_of(weights, compute_type(config.model.dtype, backbone.device), GUIDANCE)
     store = open_reference_store(cache / f"reference-{name}", identity, force=force)
     reference = CachedReference(store, schedule.builder)

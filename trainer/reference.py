@@ -66,6 +66,18 @@ class ModelReference:
         return error_map(reference_prediction(self._backbone, batch, self._guidance), batch.target)
 
 
+class UntrainedReference:
+    """The policy before its first step, which is its own reference: what a cache is filled from without a copy."""
+
+    def __init__(self, backbone: Backbone, guidance: float) -> None:
+        self._backbone = backbone
+        self._guidance = guidance
+
+    @torch.no_grad()
+    def maps(self, batch: Batch) -> Tensor:
+        return error_map(policy_prediction(self._backbone, batch, self._guidance), batch.target)
+
+
 @dataclass(frozen=True)
 class Identity:
     """What the maps of a reference cache were computed with."""
@@ -87,7 +99,7 @@ class CachedReference:
         found = [self._store.one(self._builder.key(row), MAP) for row in batch.rows]
         return torch.stack(found).to(batch.t.device)
 
-    def fill(self, model: ModelReference, batches: Iterable[list[Row]], progress: Progress | None = None) -> None:
+    def fill(self, model: Reference, batches: Iterable[list[Row]], progress: Progress | None = None) -> None:
         """Compute the maps that are missing; a batch is kept whole or not at all.
 
         `progress(done, total)` counts rows, from 0, where anything is missing.

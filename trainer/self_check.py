@@ -20,11 +20,12 @@ FEWEST_CELLS = 4.0
 """Latent cells below which a region is too thin for its error to mean much."""
 
 
-def check_model(backbone: Backbone, batch: Batch, layout: Layout, terms: Terms) -> dict[str, float]:
-    """Run the checks on a fresh adapter, whose gradients of `terms.loss` are filled in; returns what was found.
+def check_model(backbone: Backbone, batch: Batch, layout: Layout, terms: Terms, *, frozen: bool) -> dict[str, float]:
+    """Run the checks before the first step, with the gradients of `terms.loss` filled in; returns what was found.
 
-    Raises SelfCheckError when the preference loss is not ln 2, when no gradient reaches the adapter, when moving the
-    adapter does not move the policy, or when it moves the reference.
+    `frozen` tells whether the reference is a model that can be run. Raises SelfCheckError when the preference loss is
+    not ln 2, when no gradient reaches what is trained, when moving that does not move the policy, or when it moves the
+    reference.
     """
     found: dict[str, float] = {}
     if layout.pairs:
@@ -38,30 +39,32 @@ def check_model(backbone: Backbone, batch: Batch, layout: Layout, terms: Terms) 
     norms = [p.grad.norm() for p in backbone.trainable().values() if p.grad is not None]
     found["grad_norm"] = float(torch.stack(norms).norm()) if norms else 0.0
     if not found["grad_norm"] > 0:
-        raise SelfCheckError("no_gradient", "No gradient reaches the adapter: there is nothing to train.")
-    found |= _moves(backbone, batch.first(min(2, len(batch.t))), 1.0)
+        raise SelfCheckError("no_gradient", "No gradient reaches the weights in training: there is nothing to train.")
+    found |= _moves(backbone, batch.first(min(2, len(batch.t))), 1.0, frozen=frozen)
     return found
 
 
-def _moves(backbone: Backbone, batch: Batch, guidance: float) -> dict[str, float]:
-    """Move every adapter weight a little, look at policy and reference, and put the weights back."""
-    before = reference_prediction(backbone, batch, guidance)
-    saved = {name: parameter.detach().clone() for name, parameter in backbone.trainable().items()}
-    try:
-        with torch.no_grad():
-            for parameter in backbone.trainable().values():
+def _moves(backbone: Backbone, batch: Batch, guidance: float, *, frozen: bool) -> dict[str, float]:
+    """Move an adapter, or the last layer of a full model, a little; look at both models, and put the weights back."""
+    trained = list(backbone.trainable().values())
+    moving = trained if backbone.reference_copy() is None and frozen else trained[-1:]
+    with torch.no_grad():
+        unmoved = policy_prediction(backbone, batch, guidance)
+        before = reference_prediction(backbone, batch, guidance) if frozen else unmoved
+        saved = [parameter.detach().clone() for parameter in moving]
+        try:
+            for parameter in moving:
                 parameter.add_(0.01)
             moved = policy_prediction(backbone, batch, guidance)
-        after = reference_prediction(backbone, batch, guidance)
-    finally:
-        with torch.no_grad():
-            for name, parameter in backbone.trainable().items():
-                parameter.copy_(saved[name])
+            after = reference_prediction(backbone, batch, guidance) if frozen else before
+        finally:
+            for parameter, value in zip(moving, saved, strict=True):
+                parameter.copy_(value)
     if not torch.equal(before, after):
-        raise SelfCheckError("reference_moved", "Moving the adapter moved the reference: they share weights.")
-    change = float((moved - before).abs().mean())
+        raise SelfCheckError("reference_moved", "Moving the policy moved the reference: they share weights.")
+    change = float((moved - unmoved).abs().mean())
     if not change > 0:
-        raise SelfCheckError("policy_fixed", "Moving the adapter does not move the policy: it is not in use.")
+        raise SelfCheckError("policy_fixed", "Moving the weights in training does not move the policy.")
     return {"policy_change": change, "reference_change": 0.0}
 
 

@@ -44,24 +44,37 @@ def wait_for_step(folder: RunFolder, step: int, process: subprocess.Popen[bytes]
         time.sleep(0.005)
 
 
-def losses(folder: RunFolder) -> dict[int, dict[str, float]]:
+def losses(folder: RunFolder) -> dict[tuple[str, int], dict[str, float]]:
     """Figures by step; a later attempt's repeat of a step must agree with the earlier one's."""
-    found: dict[int, dict[str, float]] = {}
+    found: dict[tuple[str, int], dict[str, float]] = {}
     for event in read_events(folder.events)[0]:
-        if event.kind == "metrics":
+        if event.kind in ("metrics", "validation"):
             values = {
                 name: value
                 for name, value in event.values.items()
                 if name not in ("pairs_per_second", "seconds_per_step", "peak_memory_bytes")
             }
-            assert found.setdefault(event.step, values) == values
+            assert found.setdefault((event.kind, event.step), values) == values
     return found
 
 
+VARIANTS: dict[str, dict[str, object]] = {
+    "lora": {},
+    "lora, cached reference": {"reference.source": "cache", "reference.draws": 2},
+    "full, average, early stop": {
+        "training.method": "full", "training.ema": 0.9, "validation.patience": 9, "validation.every": 2,
+    },
+}  # fmt: skip
+
+
 @pytest.mark.timeout(300)
-def test_kill_minus_nine_changes_nothing(config: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_kill_minus_nine_changes_nothing(
+    config: RunConfig, snapshot_folder: Path, tmp_path: Path, variant: str
+) -> None:
     from trainer.checkpoint import check
 
+    config = apply_overrides(config, VARIANTS[variant])
     whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
     assert launch(config, snapshot_folder, whole.root).wait() == ExitCode.FINISHED
     step = random.randrange(1, STEPS)
@@ -74,9 +87,16 @@ def test_kill_minus_nine_changes_nothing(config: RunConfig, snapshot_folder: Pat
     events, _ = read_events(killed.events)
     assert [event.seq for event in events] == list(range(len(events)))
     assert losses(killed) == losses(whole), f"killed at step {step}"
-    assert (killed.adapter / LORA_FILE).read_bytes() == (whole.adapter / LORA_FILE).read_bytes()
+    product = "model" if config.training.method == "full" else "adapter"
+    assert published(killed.root / product) == published(whole.root / product)
     last = whole.checkpoint(STEPS)
     assert check(killed.checkpoint(STEPS)).files == check(last).files
+
+
+def published(folder: Path) -> dict[str, bytes]:
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert any(name.endswith(".safetensors") for name in files)
+    return files
 
 
 @pytest.mark.timeout(300)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainer.backbones.layers import select_layers
@@ -52,6 +55,8 @@ class PipelineBackbone:
         self.scale = int(pipeline.vae_scale_factor)
         self.pixel_multiple = self.scale * self.patch
         self._continued = False
+        self._full = False
+        self._copy: Any = None
 
     @classmethod
     def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> DiffusionPipeline:
@@ -59,7 +64,7 @@ class PipelineBackbone:
         return cls.pipeline_class.from_pretrained(base.path, revision=revision, dtype=dtype)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """bfloat16 products on a CPU whose weights stay float32; nothing elsewhere."""
+        """bfloat16 products on float32 weights: on a CPU, and where all weights are trained; nothing elsewhere."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocasts)
 
     # --- encoding -------------------------------------------------------------------------------------------------
@@ -86,6 +91,34 @@ class PipelineBackbone:
     def drop_text_encoders(self) -> None:
         for name in self.encoder_names:
             setattr(self.pipeline, name, None)
+
+    def drop_vae(self) -> None:
+        self.vae = self.pipeline.vae = None
+
+    def predictors(self) -> list[nn.Module]:
+        parts = [self.denoiser, getattr(self.pipeline, "controlnet", None)]
+        return [part for part in parts if part is not None]
+
+    # --- all weights ----------------------------------------------------------------------------------------------
+
+    def train_fully(self, *, copy_reference: bool) -> None:
+        self.stored = self.denoiser.dtype
+        self.autocasts = self.autocasts or self.stored == torch.bfloat16
+        self.denoiser.float()
+        self._copy = copy.deepcopy(self.denoiser) if copy_reference else None
+        self.denoiser.requires_grad_(True)
+        self._full = True
+
+    def reference_copy(self) -> nn.Module | None:
+        found: nn.Module | None = self._copy
+        return found
+
+    def export_model(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        place = folder / self.denoiser_name
+        place.mkdir(parents=True)
+        self.denoiser.save_config(place)
+        stored = {name: value.detach().to("cpu", self.stored).contiguous() for name, value in weights.items()}
+        save_file(stored, place / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})
 
     # --- the adapter ----------------------------------------------------------------------------------------------
 
@@ -137,10 +170,19 @@ class PipelineBackbone:
 
     def trainable(self) -> dict[str, nn.Parameter]:
         named = self.denoiser.named_parameters()
-        return {name: parameter for name, parameter in named if f".{POLICY}." in name}
+        return {name: parameter for name, parameter in named if self._full or f".{POLICY}." in name}
 
     @contextmanager
     def reference(self) -> Iterator[None]:
+        if self._full:
+            if self._copy is None:
+                raise RuntimeError("there is no frozen copy: the reference of this run is a cache")
+            trained, self.denoiser = self.denoiser, self._copy
+            try:
+                yield
+            finally:
+                self.denoiser = trained
+            return
         if self._continued:
             self.denoiser.set_adapter(FROZEN)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -69,6 +69,14 @@ class Backbone(Protocol):
         """Free the text encoders; `encode_text` cannot be called afterwards, `sample` can."""
         ...
 
+    def drop_vae(self) -> None:
+        """Free the autoencoder; images can be neither encoded nor decoded afterwards."""
+        ...
+
+    def predictors(self) -> list[torch.nn.Module]:
+        """The parts that predict: the denoiser, and a ControlNet where there is one."""
+        ...
+
     def noisy(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t [B,C,h,w] of clean latents, noise and timesteps [B] in [0,1].
 
@@ -108,8 +116,16 @@ class Backbone(Protocol):
         """Load a LoRA for sampling."""
         ...
 
+    def train_fully(self, *, copy_reference: bool) -> None:
+        """Train all weights of the denoiser, held in float32; a frozen copy of them is the reference, if asked for."""
+        ...
+
+    def reference_copy(self) -> torch.nn.Module | None:
+        """The frozen copy beside a fully trained denoiser."""
+        ...
+
     def trainable(self) -> dict[str, torch.nn.Parameter]:
-        """The parameters of the trained LoRA by name, float32, in a fixed order."""
+        """The parameters that are trained, the LoRA's or all of the denoiser's, by name, float32, in a fixed order."""
         ...
 
     def reference(self) -> AbstractContextManager[None]:
@@ -118,6 +134,10 @@ class Backbone(Protocol):
 
     def export_adapter(self, folder: Path) -> None:
         """Write the trained LoRA as the family's own diffusers pipeline loads it."""
+        ...
+
+    def export_model(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        """Write the denoiser with these weights as a part of a pipeline in diffusers format, in the base's type."""
         ...
 
     def sizes(self) -> dict[str, int]:

@@ -9,9 +9,10 @@
     cancel               made by whoever wants the run to stop at the next step boundary
     checkpoints/step-000100/
         manifest.json    written last: format_version, step, hashes of the files, snapshot and config hash
-        adapter/pytorch_lora_weights.safetensors
+        adapter/pytorch_lora_weights.safetensors, or model/<denoiser>/ under full fine-tuning
         state.safetensors
     adapter/             the final export, for `load_lora_weights`
+    model/               under full fine-tuning in its place: a whole pipeline, for `from_pretrained`
     samples/step-000100/<condition>-<seed>.png
     tensorboard/
     result.json          the RunResult, written last
@@ -37,9 +38,13 @@ class CheckpointManifest(BaseModel):
     step: int
     snapshot: str
     config_hash: str
-    files: dict[str, str]
+    files: dict[str, str] = {}
     sampler: dict[str, int]
     """Where the data order stands."""
+    processes: int = 1
+    """How many processes shared each step."""
+    early_stop: dict[str, float] = {}
+    """The best validation so far and how many were worse since, where one is watched."""
 
 
 class RunResult(BaseModel):
@@ -52,6 +57,8 @@ class RunResult(BaseModel):
     step: int
     total_steps: int
     adapter: str | None = None
+    model: str | None = None
+    """Under full fine-tuning, the folder of the tuned pipeline, in place of an adapter."""
     checkpoint: str | None = None
     snapshot: str
     config_hash: str

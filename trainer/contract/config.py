@@ -286,6 +286,10 @@ class TrainingConfig(Section):
     pairs_per_step: int = Field(8, ge=1)
     micro_batch: int | None = Field(None, ge=1)
     """Pairs a forward; smaller ones accumulate gradients over a step. None takes all pairs of a step at once."""
+    checkpointing: bool = False
+    """Keep only the blocks' inputs for the backward and compute the rest again: a third more time, far less memory."""
+    encode_batch: int = Field(16, ge=1)
+    """Images that are encoded at once before the first step."""
     seed: int = Field(0, ge=0, lt=2**63)
     log_every: int = Field(10, ge=1)
     threads: int | None = Field(None, ge=1)

@@ -125,10 +125,11 @@ class Warn(BaseEvent):
 
 
 class Finished(BaseEvent):
-    """All steps are done; `adapter` is the exported LoRA's folder."""
+    """The run is done; `adapter` is the exported LoRA's folder, or `model` the tuned pipeline's."""
 
     kind: Literal["finished"] = "finished"
-    adapter: str
+    adapter: str = ""
+    model: str = ""
     values: dict[str, float] = {}
 
 

@@ -18,7 +18,7 @@ from trainer.contract.images import load_pixels
 from trainer.contract.snapshot import Condition, Pair, Snapshot, Split, Winner
 from trainer.data.crops import SubjectMask, Window, crop_and_scale
 from trainer.data.shards import ShardStore, content_key
-from trainer.fingerprint import encoders_of, fingerprint
+from trainer.fingerprint import fingerprint
 from trainer.objectives import pool_mask
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class TrainingData:
         self._backbone = backbone
         self._batch = encode_batch
         self._store = ShardStore(None) if store is None else store
-        self._encoders = fingerprint(encoders_of(backbone))
+        self._encoders = fingerprint(backbone.encoders())
         self.pairs: list[Pair] = snapshot.pairs_of("train")
         self.held_out: list[Pair] = snapshot.pairs_of("validation")[:held_out_pairs]
         if not self.pairs:
