@@ -13,18 +13,14 @@ from backend.accounts.user_agents import browser_name
 from backend.kit.database import Database, ReadSession, WriteSession, get_database, utcnow
 from backend.kit.errors import AppError, Invalid, TooMany
 from backend.kit.forms import SubmittedForm, field_errors, read_form
-from backend.kit.pages import render
+from backend.kit.languages import words
+from backend.kit.pages import render, speak_to
 
 router = APIRouter()
 router.include_router(pages_admin.router)
 Db = Annotated[Database, Depends(get_database)]
 
-NOTICES = {
-    "account": "Your name and email are saved.",
-    "password": "Your new password is set. All other sessions have been logged out.",
-    "session": "That session has been logged out.",
-    "sessions": "All other sessions have been logged out.",
-}
+NOTICES = ("account", "password", "session", "sessions")
 
 
 def see(path: str) -> RedirectResponse:
@@ -144,6 +140,7 @@ def _account(
 ) -> HTMLResponse:
     identity = request.state.identity
     now = utcnow()
+    speak_to(request)
     with database.reading() as session:
         open_sessions = repository.sessions_of(
             session, identity.person.id, now, sessions.idle_limit(request.app.state.settings, now)
@@ -154,8 +151,8 @@ def _account(
             status=status,
             sessions=[(row, browser_name(row.user_agent)) for row in open_sessions],
             current=identity.session_id,
-            notice=NOTICES.get(notice),
-            values=values or {"name": identity.person.name, "email": identity.person.email},
+            notice=words(f"account.saved_{notice}") if notice in NOTICES else "",
+            values=values or {name: getattr(identity.person, name) for name in ("name", "email", "locale")},
             errors=errors or {},
             password_errors=password_errors or {},
             min_length=passwords.MIN_LENGTH,

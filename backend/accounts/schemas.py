@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from backend.accounts.models import Role
 from backend.accounts.tokens import SCOPES
+from backend.kit.languages import languages
 
 
 def _email(value: str) -> str:
@@ -54,9 +55,18 @@ class Me(PersonOut):
     csrf_token: str | None
 
 
+def _language(value: str) -> str:
+    if value and value not in languages():
+        raise ValueError("Choose one of the languages listed.")
+    return value
+
+
 class AccountChange(BaseModel):
+    """One's own account; `locale` is the language of pages, empty to follow the browser, None to leave it."""
+
     name: Name
     email: Email
+    locale: Annotated[str, AfterValidator(_language)] | None = None
 
 
 class OwnChange(BaseModel):

@@ -114,11 +114,13 @@ def shut_out(session: Session, person: Person) -> None:
 
 
 def change_account(session: Session, person_id: int, change: AccountChange) -> Person:
-    """The person's own name and email."""
+    """The person's own name, email and language."""
     person = get_person(session, person_id)
     before = person.email
     person.name = change.name
     person.email = change.email
+    if change.locale is not None:
+        person.locale = change.locale
     _store_with_unique_email(session, person)
     audit(session, person, "account.change", "person", person.id, email_before=before, email=change.email)
     return person

@@ -20,11 +20,11 @@ class Out(BaseModel):
 class ProjectSettings(BaseModel):
     """How judging goes in a project. Unknown keys are kept, so that a newer room's settings survive an older form."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
     judgments_per_comparison: int = Field(1, ge=1, le=25)
-    """How many people judge each comparison."""
+    """How many people judge each new comparison."""
     paused: bool = False
-    """Nothing is served."""
+    """Nothing is served until this is off again."""
     reasons: Literal["off", "optional", "required"] = "optional"
     """Whether a loser's reasons are asked for."""
     send_when_complete: bool = True

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from backend.accounts.access import CurrentPerson, is_lead, require_scope
 from backend.catalogue.access import ProjectForLead, ProjectForMember
-from backend.judging import repository, repository_answers, service, views
+from backend.judging import api_lessons, lessons, repository, repository_answers, service, views
+from backend.judging.leases import Claimed
 from backend.judging.models import Comparison, ComparisonKind, ComparisonState, Judgment
 from backend.judging.schemas import (
     AnswerIn,
@@ -26,6 +27,7 @@ from backend.kit.errors import Forbidden, NotFound
 from backend.kit.paging import Page, Paging, fetch_page
 
 router = APIRouter(tags=["judging"])
+router.include_router(api_lessons.router)
 AnswerKey = Annotated[
     str,
     Header(
@@ -48,6 +50,8 @@ def claim_assignments(
     project: ProjectForMember, person: CurrentPerson, body: ClaimIn, request: Request, session: WriteSession
 ) -> ClaimOut:
     """Leases the next comparisons to the caller and renews the ones they hold."""
+    if lessons.must_qualify(session, project, person):
+        return views.claim_out(Claimed([], [], "unqualified"), service.progress(session, project, person))
     seconds = _lease_seconds(request)
     claimed = service.claim(session, project, person, count=body.count, holding=body.holding, lease_seconds=seconds)
     return views.claim_out(claimed, service.progress(session, project, person))

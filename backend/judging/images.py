@@ -31,7 +31,7 @@ def candidate_image(
     """The candidate at a shown position, to the assignment's holder only; every candidate looks alike on the wire."""
     with database.looking_up() as session:
         digest = repository_images.shown_digest(session, assignment_id, person.id, shown_position)
-    return _image(request, digest)
+    return blinded_image(request, digest)
 
 
 @router.get("/judge/assignments/{assignment_id}/subject")
@@ -39,7 +39,7 @@ def subject_image(assignment_id: int, request: Request, person: CurrentPerson, d
     """The subject's cut-out, or the condition's image where there is none."""
     with database.looking_up() as session:
         digests = repository_images.condition_digests(session, assignment_id, person.id)
-    return _image(request, (digests[0] or digests[1]) if digests else None, mode="RGBA")
+    return blinded_image(request, (digests[0] or digests[1]) if digests else None, mode="RGBA")
 
 
 @router.get("/judge/assignments/{assignment_id}/mask")
@@ -47,10 +47,11 @@ def mask_image(assignment_id: int, request: Request, person: CurrentPerson, data
     """The mask, 8-bit grey: 255 is background, 0 the subject."""
     with database.looking_up() as session:
         digests = repository_images.condition_digests(session, assignment_id, person.id)
-    return _image(request, digests[2] if digests else None, mode="L")
+    return blinded_image(request, digests[2] if digests else None, mode="L")
 
 
-def _image(request: Request, digest: str | None, mode: str = "RGB") -> Response:
+def blinded_image(request: Request, digest: str | None, mode: str = "RGB") -> Response:
+    """The pixels of a stored image and nothing else. Raises NotFound where there is no digest."""
     if digest is None:
         raise NotFound("There is no such image among your assignments.")
     blobs: BlobStore = request.app.state.blobs

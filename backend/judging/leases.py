@@ -37,7 +37,7 @@ class Claimed:
 
     rows: list[LeasedRow]
     lost: list[int]
-    state: Literal["ready", "finished", "waiting", "empty", "paused"]
+    state: Literal["ready", "finished", "waiting", "empty", "paused", "unqualified"]
 
 
 _DEFAULTS = ProjectSettings().model_dump()

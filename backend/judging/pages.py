@@ -8,36 +8,38 @@ from starlette.datastructures import FormData
 
 from backend.accounts.access import CurrentPerson
 from backend.catalogue.access import ProjectForLead, ProjectForMember
-from backend.judging import images, service
+from backend.judging import images, pages_history, pages_lessons, pages_settings, repository_lessons
 from backend.judging.guidelines import render_guidelines
+from backend.judging.models_lessons import LessonPurpose
 from backend.judging.schemas import SimulateIn
+from backend.judging.screen import judge_screen
 from backend.judging.tasks import start_simulation
-from backend.kit.database import WriteSession
+from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Invalid
 from backend.kit.forms import SubmittedForm, read_form
-from backend.kit.pages import render
+from backend.kit.pages import render, speak_to
 
 router = APIRouter()
-router.include_router(images.router)
-
+for part in (images, pages_history, pages_lessons, pages_settings):
+    router.include_router(part.router)
 
 
 @router.get("/projects/{slug}/guidelines")
-def guidelines_page(request: Request, project: ProjectForMember) -> HTMLResponse:
-    return render(request, "judging/guidelines.html", project=project, guidelines=render_guidelines(project.guidelines))
+def guidelines_page(request: Request, project: ProjectForMember, session: ReadSession) -> HTMLResponse:
+    speak_to(request)
+    return render(
+        request,
+        "judging/guidelines.html",
+        project=project,
+        guidelines=render_guidelines(project.guidelines),
+        has_practice=repository_lessons.has_lessons(session, project.id, LessonPurpose.PRACTICE),
+    )
 
 
 @router.get("/projects/{slug}/judge")
-def judge_page(request: Request, project: ProjectForMember) -> HTMLResponse:
-    settings = service.judging_settings(project)
-    return render(
-        request,
-        "judging/judge.html",
-        project=project,
-        guidelines=render_guidelines(project.guidelines),
-        settings=settings,
-        lease_seconds=request.app.state.settings.assignment_lease_seconds,
-    )
+def judge_page(request: Request, project: ProjectForMember, assignment: int | None = None) -> HTMLResponse:
+    """The judge screen; with `assignment`, an answer of one's own opened to be changed."""
+    return judge_screen(request, project, assignment=assignment)
 
 
 @router.post("/projects/{slug}/simulate")

@@ -19,6 +19,7 @@ from backend.judging.models import (
     Vote,
 )
 from backend.judging.repository import ComparisonFacts
+from backend.judging.schemas import AnswerOut
 
 _FULL = (selectinload(Judgment.marks),)
 
@@ -47,6 +48,26 @@ def judgments_query(project_id: int, person_id: int | None) -> Select[Any]:
     if person_id is not None:
         query = query.where(Judgment.person_id == person_id)
     return query.options(*_FULL, selectinload(Judgment.person))
+
+
+def judgment_in(session: Session, project_id: int, judgment_id: int) -> Judgment | None:
+    """A judgment of the project, with its marks and its person."""
+    return session.scalar(judgments_query(project_id, None).where(Judgment.id == judgment_id))
+
+
+def revisions(session: Session, ids: Sequence[int]) -> dict[int, list[tuple[AnswerOut, datetime]]]:
+    """{judgment id: [(what it said before, since when), newest first]}."""
+    query = select(JudgmentRevision).where(JudgmentRevision.judgment_id.in_(ids))
+    found: dict[int, list[tuple[AnswerOut, datetime]]] = {}
+    for row in session.scalars(query.order_by(JudgmentRevision.revision.desc())):
+        # Answers stored before there were strengths and regions have none.
+        answer = AnswerOut.model_validate({"strength": None, "regions": [], **row.answer})
+        found.setdefault(row.judgment_id, []).append((answer, row.created_at))
+    return found
+
+
+def condition_of(session: Session, comparison_id: int) -> int:
+    return session.scalars(select(Comparison.condition_id).where(Comparison.id == comparison_id)).one()
 
 
 def comparison_facts(session: Session, ids: Iterable[int]) -> dict[int, tuple[ComparisonKind, Criterion, str]]:

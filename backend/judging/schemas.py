@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.catalogue.models import Criterion
 from backend.judging.models import ComparisonKind, ComparisonState, Mark, Outcome
+from backend.judging.models_lessons import LessonPurpose, QualificationState
 
 # A prefetch of more would only let leases run out unseen.
 MAX_CLAIM = 5
@@ -119,12 +120,13 @@ class ProgressOut(BaseModel):
 class ClaimOut(BaseModel):
     """New leases, those of `holding` that are lost, and in `state` why nothing came.
 
-    `finished`: you have judged all; `waiting`: others hold the rest; `empty`: nothing to judge yet; `paused`.
+    `finished`: you have judged all; `waiting`: others hold the rest; `empty`: nothing to judge yet; `paused`;
+    `unqualified`: the project's test comes first.
     """
 
     items: list[AssignmentOut]
     lost: list[int]
-    state: Literal["ready", "finished", "waiting", "empty", "paused"]
+    state: Literal["ready", "finished", "waiting", "empty", "paused", "unqualified"]
     progress: ProgressOut
 
 
@@ -198,3 +200,55 @@ class SimulateIn(BaseModel):
 
 class SimulationOut(BaseModel):
     job_id: int
+
+
+class LessonOut(BaseModel):
+    """A comparison with a known answer, as who learns from it may see it."""
+
+    id: int
+    kind: ComparisonKind
+    criterion: Criterion
+    prompt: str
+    subject_name: str
+    width: int
+    height: int
+    images: list[str]
+    subject: str
+    mask: str
+
+
+class LessonFeedback(BaseModel):
+    """What practice says to an answer, in the order shown."""
+
+    is_right: bool
+    expected: AnswerOut
+    explanation: str
+
+
+class QualificationOut(BaseModel):
+    """An attempt at a project's test; `correct` is told once it has ended. `items` are the questions left."""
+
+    state: QualificationState
+    number: int
+    total: int
+    answered: int
+    pass_mark: int
+    correct: int | None
+    items: list[LessonOut] = []
+
+
+class LessonIn(BaseModel):
+    """A lesson to be made of one's own judgment."""
+
+    model_config = ConfigDict(extra="forbid")
+    judgment_id: int
+    purpose: LessonPurpose
+    explanation: str = Field("", max_length=2000)
+
+
+class LessonsOfVerdicts(BaseModel):
+    """How many lessons to make of what an exact judge is sure of."""
+
+    model_config = ConfigDict(extra="forbid")
+    practice: int = Field(5, ge=0, le=20)
+    test: int = Field(10, ge=0, le=30)

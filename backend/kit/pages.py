@@ -12,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context,
 from jinja2.runtime import Context
 from markupsafe import Markup
 
+from backend.kit.languages import choose, current, languages, part, speak, translated, words
+
 TEMPLATES = Path(__file__).resolve().parents[2] / "frontend_templates"
 STATIC = TEMPLATES / "static"
 
@@ -27,16 +29,16 @@ def static_url(path: str) -> str:
 
 
 def ago(moment: datetime | None) -> str:
-    """How long ago, in words: “just now”, “5 min ago”, “3 h ago”, else the date."""
+    """How long ago, in words of the page's language: “just now”, “5 min ago”, “3 h ago”, else the date."""
     if moment is None:
-        return "never"
+        return words("time.never")
     seconds = (datetime.now(UTC) - moment).total_seconds()
     if seconds < 60:
-        return "just now"
+        return words("time.now")
     if seconds < 3600:
-        return f"{int(seconds // 60)} min ago"
+        return words("time.minutes", count=int(seconds // 60))
     if seconds < 86_400:
-        return f"{int(seconds // 3600)} h ago"
+        return words("time.hours", count=int(seconds // 3600))
     return moment.strftime("%Y-%m-%d")
 
 
@@ -56,7 +58,12 @@ def make_environment() -> Environment:
     )
     environment.globals["static"] = static_url
     environment.globals["csrf_input"] = csrf_input
+    environment.globals["say"] = words
+    environment.globals["words_of"] = part
+    environment.globals["language"] = current
+    environment.globals["languages"] = languages
     environment.filters["ago"] = ago
+    environment.filters["translated"] = translated
     environment.filters["thousands"] = lambda number: f"{number:,}"
     return environment
 
@@ -64,8 +71,18 @@ def make_environment() -> Environment:
 ENVIRONMENT = make_environment()
 
 
+def speak_to(request: Request) -> None:
+    """Chooses the language of an answer: the person's own setting, else what their browser asks for."""
+    wanted = getattr(getattr(request.state, "person", None), "locale", "")
+    speak(choose(wanted, request.headers.get("accept-language", "")))
+
+
 def render(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
-    """The page of `template`; every page also knows `request`, `person` (or None) and `csrf_token`."""
+    """The page of `template`; every page also knows `request`, `person` (or None) and `csrf_token`.
+
+    Its language is that of the request, as `speak_to` finds it.
+    """
+    speak_to(request)
     base = {
         "request": request,
         "person": getattr(request.state, "person", None),

@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.kit.errors import AppError, Invalid, Unauthenticated
-from backend.kit.pages import render
+from backend.kit.languages import translated
+from backend.kit.pages import render, speak_to
 
 log = structlog.get_logger()
 
@@ -66,8 +67,16 @@ def wants_page(request: Request) -> bool:
     return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
 
 
+def _translated_error(error: dict[str, Any]) -> dict[str, Any]:
+    return error | {"message": translated(error["message"])} if "message" in error else error
+
+
 def respond_with_problem(request: Request, problem: dict[str, Any]) -> Response:
-    """The problem as a page for people, as a problem document for programs; both in the same words."""
+    """The problem as a page for people, as a problem document for programs; both in the same words and language."""
+    speak_to(request)
+    problem = problem | {name: translated(problem[name]) for name in ("title", "detail")}
+    if "errors" in problem:
+        problem["errors"] = [_translated_error(each) for each in problem["errors"]]
     if wants_page(request):
         return render(request, "error.html", status=problem["status"], problem=problem)
     return JSONResponse(problem, status_code=problem["status"], media_type="application/problem+json")

@@ -8,6 +8,10 @@ from fastapi.responses import HTMLResponse
 from backend.accounts.access import CurrentPerson
 from backend.accounts.models import Role
 from backend.catalogue.access import ProjectForMember
+from backend.judging.lessons import must_qualify
+from backend.judging.models_lessons import LessonPurpose
+from backend.judging.repository_lessons import has_lessons
+from backend.judging.service import progress
 from backend.kit.database import ReadSession
 from backend.kit.pages import render
 from backend.overview import repository
@@ -39,7 +43,16 @@ def project_overview(
     if person.role == Role.ANNOTATOR:
         mine = repository.judgments_by(session, person.id).get(project.id, 0)
         waiting = repository.judgment_counts(session, project.id).waiting
-        return render(request, "overview/for_annotator.html", project=project, mine=mine, waiting=waiting)
+        return render(
+            request,
+            "overview/for_annotator.html",
+            project=project,
+            mine=mine,
+            waiting=waiting,
+            pace=progress(session, project, person).seconds_each,
+            test_first=must_qualify(session, project, person),
+            has_practice=has_lessons(session, project.id, LessonPurpose.PRACTICE),
+        )
     overview = read_overview(session, project)
     template = "overview/_loop.html" if x_fragment == "loop" else "overview/project.html"
     return render(request, template, project=project, overview=overview, step=next_step(overview))

@@ -1,16 +1,12 @@
-// The bars above and below the images, and the words shown where there is nothing to judge.
+// The bars above and below the images, and what the page says.
 
-import { CRITERIA, RESTS, savedWords } from "./words.js";
+import { say } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 const page = document.body.dataset;
 const TOAST_MS = 6000;
-const LAST = {
-  tie: "= tie",
-  both_bad: "✗ both bad",
-  skip: "skipped",
-  marks: "marks sent",
-};
+const ROWS = ["answer", "skip", "other"];
+const SETTLED = { tie: "tie", "both-good": "both_good", "both-bad": "both_bad" };
 
 export class Deck {
   constructor(judge) {
@@ -18,11 +14,11 @@ export class Deck {
     this.lastWords = "";
     const click = (id, act) => byId(id).addEventListener("click", act);
     click("undo", () => judge.undo());
-    click("tie", () => judge.settle("tie"));
-    click("both-bad", () => judge.settle("both_bad"));
+    for (const [id, outcome] of Object.entries(SETTLED)) click(id, () => judge.settle(outcome));
     click("skip", () => this.open("skip"));
     click("send", () => judge.send());
     click("pause", () => judge.pause());
+    click("place", () => judge.mark());
     click("open-keys", () => this.dialog("keys"));
     click("open-guide", () => this.dialog("guide"));
     for (const button of document.querySelectorAll("[data-reason]")) {
@@ -31,8 +27,7 @@ export class Deck {
     for (const button of document.querySelectorAll("[data-skip]")) {
       button.addEventListener("click", () => this.skip(button.dataset.skip));
     }
-    document.querySelector("[data-close-skip]").addEventListener("click", () => this.close());
-    document.querySelector("[data-close-other]").addEventListener("click", () => this.close());
+    for (const button of document.querySelectorAll("[data-back]")) button.addEventListener("click", () => this.close());
     byId("row-other").addEventListener("submit", (event) => {
       event.preventDefault();
       const words = byId("other-text").value.trim();
@@ -41,16 +36,16 @@ export class Deck {
     });
   }
 
-  // --- rows --------------------------------------------------------------------------------------------------------
+  // --- rows
 
   /** Which row is open: "answer", "skip" or "other". */
   get row() {
-    return ["skip", "other"].find((name) => !byId(`row-${name}`).hidden) ?? "answer";
+    return ROWS.find((name) => name !== "answer" && !byId(`row-${name}`).hidden) ?? "answer";
   }
 
   open(name) {
     if (!this.judge.ready && name !== "answer") return;
-    for (const each of ["answer", "skip", "other"]) byId(`row-${each}`).hidden = each !== name;
+    for (const each of ROWS) byId(`row-${each}`).hidden = each !== name;
     if (name === "other") {
       byId("other-text").value = this.judge.draft.state.comment;
       byId("other-text").focus();
@@ -80,49 +75,66 @@ export class Deck {
       return;
     }
     for (const other of document.querySelectorAll("dialog[open]")) other.close();
+    this.dress("panels");
     dialog.showModal();
   }
 
-  // --- what they say -----------------------------------------------------------------------------------------------
+  /** Loads a style sheet that the first view does without. */
+  dress(name) {
+    byId(`sheet-${name}`).disabled = false;
+  }
 
-  context(item, { subject }, question) {
+  // --- what they say
+
+  context(item, { subject }) {
     byId("prompt").textContent = `“${item.prompt}”`;
-    byId("question").textContent = question;
+    const form = item.isPair ? "pair" : this.judge.rules.best_worst ? "bestWorst" : "many";
+    byId("question").textContent = say(`questions.${form}.${item.criterion}`);
     byId("subject").replaceChildren(subject);
-    document.body.dataset.kind = item.isPair ? "pair" : "many";
+    page.kind = item.isPair ? "pair" : "many";
   }
 
   refresh(draft, { editing, hint }) {
-    const missing = draft.missing();
-    byId("send").classList.toggle("armed", missing === null);
-    byId("send-word").textContent = editing ? (draft.changed ? "change" : "keep") : "send";
+    byId("send").classList.toggle("armed", draft.missing() === null);
+    byId("send-word").textContent = say(editing ? (draft.changed ? "send.change" : "send.keep") : "send.send");
     document.body.toggleAttribute("data-editing", editing);
-    for (const button of document.querySelectorAll("[data-reason]")) {
-      button.setAttribute("aria-pressed", String(draft.givenReasons.includes(button.dataset.reason)));
-    }
-    for (const [id, outcome] of [["tie", "tie"], ["both-bad", "both_bad"]]) {
+    const press = (button, isOn) => button.setAttribute("aria-pressed", String(isOn));
+    for (const button of document.querySelectorAll("[data-reason]")) press(button, draft.givenReasons.includes(button.dataset.reason));
+    for (const [id, outcome] of Object.entries(SETTLED)) {
       byId(id).hidden = !draft.isPair;
-      byId(id).setAttribute("aria-pressed", String(draft.state.outcome === outcome));
+      press(byId(id), draft.state.outcome === outcome);
     }
     byId("reasons").hidden = draft.policy === "off";
+    byId("place").hidden = !this.judge.rules.mark_regions || draft.policy === "off";
+    press(byId("place"), Boolean(this.judge.regions?.active));
     this.open("answer");
     byId("hint").textContent = hint || this.lastWords;
   }
 
   last(answer) {
-    const words = answer.outcome === "choice" ? (answer.choice === "left" ? "✓ 1" : "✓ 2") : LAST[answer.outcome];
-    this.lastWords = `last: ${words}`;
+    const words = answer.outcome === "choice" ? `✓ ${answer.choice === "left" ? 1 : 2}` : say(`outcomes.${answer.outcome}`);
+    this.lastWords = say("last", { words });
+  }
+
+  /** Who made the two images of the vote before. */
+  reveal(names) {
+    this.lastWords += ` · ${names.map((name, index) => `${index + 1}: ${name}`).join(" · ")}`;
+    byId("hint").textContent = this.lastWords;
   }
 
   saved(outbox, isOffline = false) {
+    const { waiting } = outbox;
     const state = outbox.state === "ok" && isOffline ? "offline" : outbox.state;
-    const [glyph, words] = savedWords({ waiting: outbox.waiting, state });
-    byId("saved").dataset.state = state === "ok" ? (outbox.waiting ? "sending" : "saved") : state;
-    byId("saved").textContent = `${glyph} ${words}`;
+    const form = state === "ok" ? (waiting ? "sending" : "saved") : state;
+    const glyph = { saved: "✓", loggedOut: "!" }[form] ?? "◌";
+    const many = form === "sending" ? waiting > 1 : waiting > 0;
+    byId("saved").dataset.state = form;
+    byId("saved").textContent = `${glyph} ${say(`saved.${form}${many ? "Many" : ""}`, { count: waiting })}`;
   }
 
-  pace(words, done, total) {
-    byId("pace").textContent = words;
+  pace({ seconds_each: seconds, left_is_bound: more }, done, total) {
+    const words = `${done} / ${total}${more ? "+" : ""}`;
+    byId("pace").textContent = seconds ? `${words} · ${say("pace", { seconds: seconds.toFixed(1) })}` : words;
     byId("line").max = Math.max(1, total);
     byId("line").value = done;
   }
@@ -139,43 +151,17 @@ export class Deck {
     this.toastTimer = setTimeout(() => { toast.hidden = true; }, TOAST_MS);
   }
 
-  // --- resting -----------------------------------------------------------------------------------------------------
+  // --- resting
 
   /** Shows the words of a state instead of the images. */
-  rest(state, problem = null) {
-    const { title, text, button, link, glyph } = RESTS[state] ?? RESTS.loading;
+  async rest(state, problem = null) {
     if (this.judge.resting === state && state !== "refused") return;
     this.judge.resting = state;
-    const rest = byId("rest");
-    const heading = document.createElement("h2");
-    heading.textContent = title;
-    const words = document.createElement("p");
-    words.textContent = problem && state === "refused" ? problem.message : text;
-    rest.replaceChildren(heading, words);
-    if (glyph) {
-      const sign = document.createElement("p");
-      sign.className = "sign";
-      sign.setAttribute("aria-hidden", "true");
-      sign.textContent = glyph;
-      rest.prepend(sign);
-    }
-    if (button) rest.append(this.#action("button", button));
-    if (link === "login") rest.append(this.#action("a", "Log in again", `/login?next=${encodeURIComponent(location.pathname)}`));
-    if (link === "project") rest.append(this.#action("a", "Back to the project", `/projects/${page.project}`));
     this.#hide(true);
-    rest.querySelector(".go")?.focus({ preventScroll: true });
-  }
-
-  #action(tag, label, href = null) {
-    const made = document.createElement(tag);
-    made.className = "go";
-    made.textContent = label;
-    if (href) made.href = href;
-    else {
-      made.type = "button";
-      made.addEventListener("click", () => this.judge.goOn());
-    }
-    return made;
+    if (state === "loading") return;
+    const { fillRest } = await import("./rest.js");
+    if (this.judge.resting !== state) return;
+    fillRest(byId("rest"), state, { project: page.project, problem, goOn: () => this.judge.goOn() });
   }
 
   wake() {
@@ -185,11 +171,9 @@ export class Deck {
   }
 
   #hide(isResting) {
-    const hasItem = Boolean(this.judge.current);
+    const { current } = this.judge;
     byId("rest").hidden = !isResting;
-    byId("stage").hidden = isResting || !hasItem;
-    byId("context").hidden = isResting || !hasItem;
-    byId("deck").hidden = isResting || !hasItem;
-    byId("criterion").textContent = hasItem ? CRITERIA[this.judge.current.criterion] : "";
+    for (const id of ["stage", "context", "deck"]) byId(id).hidden = isResting || !current;
+    byId("criterion").textContent = current ? say(`criteria.${current.criterion}`) : "";
   }
 }

@@ -1,14 +1,12 @@
 // The judge screen: what is shown, what an answer does, and where the page rests when there is nothing to show.
 
-import { request } from "../js/http.js";
 import { Draft } from "./answer.js";
 import { Deck } from "./deck.js";
 import { listenToKeys } from "./keys.js";
 import { Outbox } from "./outbox.js";
-import { listenToPointers } from "./pointer.js";
-import { Item, Queue } from "./queue.js";
+import { Queue } from "./queue.js";
 import { Stage } from "./stage.js";
-import { CRITERIA, HINTS, TOASTS, paceWords, question } from "./words.js";
+import { say } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 const page = document.body.dataset;
@@ -17,19 +15,12 @@ const SETTLE_MS = 250;
 const LOOK_AGAIN_MS = 15_000;
 const CLAIM_AGAIN_MS = 1000;
 const HISTORY = 50;
+// Whoever has not touched the page for so long has had a break already.
+const BREAK_MS = 180_000;
 
-async function refreshToken() {
-  const response = await fetch(location.href, { headers: { accept: "text/html" } }).catch(() => null);
-  if (!response?.ok || response.redirected) return false;
-  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-  const token = fresh.querySelector('meta[name="csrf-token"]')?.content;
-  if (!token || String(fresh.body.dataset.person) !== page.person) return false;
-  document.querySelector('meta[name="csrf-token"]').content = token;
-  return true;
-}
-
-class Judge {
-  constructor() {
+export class Judge {
+  constructor(Sending = Outbox, Serving = Queue) {
+    this.rules = JSON.parse(page.rules);
     this.current = null;
     this.draft = null;
     this.editing = false;
@@ -38,22 +29,22 @@ class Judge {
     this.history = [];
     this.resting = "loading";
     this.done = 0;
-    this.active = performance.now();
-    this.outbox = new Outbox(page.person, page.project, refreshToken);
+    this.active = this.since = performance.now();
+    this.outbox = new Sending(page.person, page.project);
     const hands = {
       ids: () => [...this.outbox.assignments, ...(this.current && !this.editing ? [this.current.id] : []), ...(this.parked ? [this.parked.item.id] : [])],
       showing: () => Boolean(this.parked || (this.current && !this.editing)),
     };
-    this.queue = new Queue(page.project, hands, refreshToken);
+    this.queue = new Serving(page.project, hands);
     this.stage = new Stage(byId("screen"), byId("context"), byId("stage"), (index) => this.press(index));
     this.deck = new Deck(this);
     this.#listen();
   }
 
   #listen() {
-    listenToPointers(this.stage, { send: () => this.send(), undo: () => this.undo() });
     listenToKeys(this);
     this.outbox.addEventListener("change", () => this.#onOutbox());
+    this.outbox.addEventListener("stored", ({ detail }) => detail.judgment.revealed && this.deck.reveal(detail.judgment.revealed));
     this.outbox.addEventListener("refused", ({ detail }) => this.#onRefused(detail));
     this.queue.addEventListener("change", () => this.#onQueue());
     this.queue.addEventListener("lost", ({ detail }) => this.#onLost(detail));
@@ -71,7 +62,7 @@ class Judge {
     addEventListener("click", (event) => {
       if (event.detail > 0 && event.target.closest?.("main button, footer button[type=button]")) document.activeElement?.blur();
     });
-    for (const type of ["pointerdown", "keydown"]) addEventListener(type, () => { this.active = performance.now(); });
+    for (const type of ["pointerdown", "keydown"]) addEventListener(type, () => this.#alive());
     const lease = Number(page.leaseSeconds) * 1000;
     setInterval(() => {
       const isHere = document.visibilityState === "visible" && performance.now() - this.active < 2 * lease;
@@ -82,10 +73,25 @@ class Judge {
     }, LOOK_AGAIN_MS);
   }
 
-  // --- showing -----------------------------------------------------------------------------------------------------
+  #alive() {
+    const now = performance.now();
+    if (now - this.active > BREAK_MS) this.since = now;
+    this.active = now;
+  }
+
+  // --- showing
+
+  /** Loads what the first view does without, while there is a network: gestures, words of rest, earlier answers. */
+  async #complete() {
+    this.complete = true;
+    const { listenToPointers } = await import("./pointer.js");
+    listenToPointers(this.stage, { send: () => this.send(), undo: () => this.undo() });
+    await Promise.all([import("./rest.js"), import("./past.js"), import("./outline.js"), import("./regions.js")]);
+  }
 
   async next() {
     this.editing = false;
+    this.regions?.leave();
     const item = this.parked?.item ?? this.queue.take();
     const draft = this.parked?.draft ?? null;
     const spent = this.parked?.spent ?? 0;
@@ -116,36 +122,39 @@ class Judge {
     delete page.ready;
     const pictures = await item.prepare();
     if (this.current !== item) return;
-    this.draft = draft ?? new Draft(item, { reasons: this.#reasonsOf(item), autoSend: page.autoSend === "yes", answer });
+    this.draft = draft ?? new Draft(item, this.rules, answer);
     if (!draft && !answer) this.#restoreDraft();
     this.deck.wake();
-    this.deck.context(item, pictures, question(item.criterion, item.isPair));
-    byId("criterion").textContent = CRITERIA[item.criterion];
+    this.deck.context(item, pictures);
     this.stage.show(item, pictures);
+    if (!this.complete) this.#complete();
     this.shownAt = performance.now();
     this.spent = spent;
     clearTimeout(this.settling);
     this.settling = setTimeout(() => { page.ready = item.id; }, SETTLE_MS);
-    this.refresh();
-    this.deck.say(`Comparison ${this.done + 1}. ${item.images.length} candidates. ${item.prompt}`);
-    if (pictures.candidates.some((image) => "broken" in image.dataset)) this.deck.toast(TOASTS.image);
+    this.refresh(this.#breakIsDue() ? say("hints.break", { minutes: this.rules.break_minutes }) : "");
+    this.deck.say(say("shown", { number: this.done + 1, count: item.images.length, prompt: item.prompt }));
+    if (pictures.candidates.some((image) => "broken" in image.dataset)) this.deck.toast(say("toasts.image"));
   }
 
-  // An arena vote is a verdict between two generators: one key, unless the project insists on reasons.
-  #reasonsOf(item) {
-    return item.kind === "arena" && page.reasons === "optional" ? "off" : page.reasons;
+  #breakIsDue() {
+    const minutes = (performance.now() - this.since) / 60_000;
+    if (!this.rules.break_minutes || minutes < this.rules.break_minutes) return false;
+    this.since = performance.now();
+    return true;
   }
 
   refresh(hint = "") {
     if (!this.draft) return;
     this.stage.mark(this.draft);
-    this.deck.refresh(this.draft, { editing: this.editing, hint: hint || (this.editing && !this.draft.changed ? HINTS.edit : "") });
+    if (this.regions || this.draft.state.regions.some((each) => each.length)) this.#withRegions((regions) => regions.draw());
+    this.deck.refresh(this.draft, { editing: this.editing, hint: hint || (this.editing && !this.draft.changed ? say("hints.edit") : "") });
     if (!this.editing) sessionStorage.setItem("inpaintdpo.draft", JSON.stringify({ id: this.current.id, state: this.draft.state }));
   }
 
   #restoreDraft() {
     const kept = JSON.parse(sessionStorage.getItem("inpaintdpo.draft") ?? "null");
-    if (kept?.id === this.current.id && kept.state.marks.length === this.draft.count) this.draft.state = kept.state;
+    if (kept?.id === this.current.id && kept.state.regions?.length === this.draft.count) this.draft.state = kept.state;
   }
 
   #pace() {
@@ -154,10 +163,10 @@ class Judge {
     // What the server counted a moment ago never takes back what was judged since.
     this.done = Math.max(this.done, progress.done);
     const total = Math.max(this.done, progress.done + progress.left);
-    this.deck.pace(paceWords(progress, this.done, total), this.done, total);
+    this.deck.pace(progress, this.done, total);
   }
 
-  // --- answering ---------------------------------------------------------------------------------------------------
+  // --- answering
 
   get ready() {
     return Boolean(this.draft) && !this.resting && Boolean(page.ready);
@@ -181,8 +190,23 @@ class Judge {
   reason(name, comment = null) {
     if (!this.ready) return;
     const result = this.draft.reason(name, comment);
-    this.refresh(result === "hint" ? HINTS.noLoser : "");
+    this.refresh(result === "hint" ? say("hints.noLoser") : "");
     if (result === "send") this.send();
+  }
+
+  /** Begins or ends marking places in a loser. */
+  mark() {
+    if (!this.ready || !this.rules.mark_regions || this.draft.policy === "off") return;
+    if (this.draft.loser === null) this.refresh(say("hints.noLoser"));
+    else this.#withRegions((regions) => regions.toggle());
+  }
+
+  async #withRegions(act) {
+    if (!this.regions) {
+      const { Regions } = await import("./regions.js");
+      this.regions ??= new Regions(this);
+    }
+    if (this.draft) act(this.regions);
   }
 
   send() {
@@ -196,18 +220,18 @@ class Judge {
       this.refresh(missing);
       return;
     }
-    this.#leave(this.draft.body(this.#seconds()));
+    this.leave(this.draft.body(this.seconds));
   }
 
   skip(reason) {
-    if (this.ready) this.#leave({ outcome: "skip", skip_reason: reason, seconds: Math.round(this.#seconds() * 10) / 10 });
+    if (this.ready) this.leave({ outcome: "skip", skip_reason: reason, seconds: Math.round(this.seconds * 10) / 10 });
   }
 
-  #seconds() {
+  get seconds() {
     return this.spent + (performance.now() - this.shownAt) / 1000;
   }
 
-  #leave(body) {
+  leave(body) {
     const item = this.current;
     const entry = this.history.find((each) => each.item.id === item.id);
     if (this.editing) {
@@ -216,8 +240,7 @@ class Judge {
       this.outbox.submit(item.id, body);
       if (body.outcome !== "skip") this.done += 1;
     }
-    const answer = body.marks || body.outcome !== "choice" ? body : { ...body, marks: this.draft.state.marks.map((mark, index) => ({ mark, reasons: this.draft.state.reasons[index] })) };
-    const stored = { comment: "", ...answer };
+    const stored = { comment: "", ...body, marks: this.draft.marks };
     if (entry) entry.answer = stored;
     else this.history.push({ item, answer: stored });
     this.history.splice(0, Math.max(0, this.history.length - HISTORY));
@@ -233,42 +256,19 @@ class Judge {
       this.refresh();
       return;
     }
-    await this.#fillHistory();
-    const at = this.editing ? this.history.findIndex((each) => each.item.id === this.current.id) : this.history.length;
-    const before = this.history[at - 1];
-    if (!before) {
-      this.refresh(HINTS.start);
-      return;
-    }
-    if (this.current && !this.editing) this.parked = { item: this.current, draft: this.draft, spent: this.#seconds() };
-    this.editing = true;
-    await this.show(before.item, { answer: before.answer });
-  }
-
-  /** After a reload the page remembers nothing: the server does. */
-  async #fillHistory() {
-    if (this.history.length || this.asked) return;
-    this.asked = true;
-    try {
-      const { items } = await request("GET", `/api/v1/projects/${page.project}/judgments?limit=5`);
-      for (const judgment of items.reverse()) {
-        const { assignment, answer } = await request("GET", `/api/v1/assignments/${judgment.assignment_id}`);
-        this.history.push({ item: new Item(assignment), answer });
-      }
-    } catch {
-      this.asked = false;
-    }
+    const { goBack } = await import("./past.js");
+    await goBack(this);
   }
 
   leaveEdit() {
     if (this.editing) this.next();
   }
 
-  // --- resting -----------------------------------------------------------------------------------------------------
+  // --- resting
 
   pause() {
     if (this.resting || !this.draft) return;
-    this.spent = this.#seconds();
+    this.spent = this.seconds;
     this.deck.rest("resting");
   }
 
@@ -276,7 +276,7 @@ class Judge {
     const was = this.resting;
     if (was === "resting") {
       this.deck.wake();
-      this.shownAt = performance.now();
+      this.shownAt = this.since = performance.now();
       this.queue.fill();
     } else if (was === "elsewhere") {
       this.begin({ steal: true });
@@ -288,10 +288,11 @@ class Judge {
 
   /** One window at a time, where the browser can tell (it can on https and on this machine). */
   begin({ steal = false } = {}) {
-    const start = () => {
+    const start = async () => {
       if (this.draft) this.deck.wake();
       else this.deck.rest("loading");
       this.outbox.kick();
+      if (page.assignment) await import("./past.js").then(({ reopen }) => reopen(this, page.assignment));
       this.queue.fill();
     };
     if (!navigator.locks) {
@@ -342,7 +343,7 @@ class Judge {
 
   #onLost(ids) {
     if (this.current && !this.editing && ids.includes(this.current.id)) {
-      this.deck.toast(TOASTS.lost);
+      this.deck.toast(say("toasts.lost"));
       this.draft = null;
       this.next();
     }
@@ -351,11 +352,11 @@ class Judge {
 
   #onRefused({ entry, problem }) {
     this.history = this.history.filter((each) => each.item.id !== entry.assignment);
-    if (problem.code === "already_judged") this.deck.toast(TOASTS.elsewhere);
-    else if (problem.code === "lease_lost") this.deck.toast(TOASTS.late);
-    else this.deck.toast(TOASTS.dropped(problem.message));
+    if (problem.code === "already_judged") this.deck.toast(say("toasts.elsewhere"));
+    else if (problem.code === "lease_lost") this.deck.toast(say("toasts.late"));
+    else this.deck.toast(say("toasts.dropped", { words: problem.message }));
     this.queue.fill();
   }
 }
 
-new Judge().begin();
+if (!page.round) new Judge().begin();

@@ -5,26 +5,6 @@ import { Problem, request } from "../js/http.js";
 
 const LONGEST_WAIT = 30_000;
 
-class Memory {
-  // Where the browser refuses storage, answers at least survive until the page is left.
-  #map = new Map();
-  get length() { return this.#map.size; }
-  key(index) { return [...this.#map.keys()][index] ?? null; }
-  getItem(key) { return this.#map.get(key) ?? null; }
-  setItem(key, value) { this.#map.set(key, value); }
-  removeItem(key) { this.#map.delete(key); }
-}
-
-function openStorage() {
-  try {
-    localStorage.setItem("inpaintdpo.probe", "1");
-    localStorage.removeItem("inpaintdpo.probe");
-    return localStorage;
-  } catch {
-    return new Memory();
-  }
-}
-
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -32,11 +12,9 @@ export function newKey() {
 
 export class Outbox extends EventTarget {
   /** Events: `change` (state or number), `stored` (detail: entry), `refused` (detail: entry, problem). */
-  constructor(person, project, refreshToken) {
+  constructor(person, project) {
     super();
     this.prefix = `inpaintdpo.outbox.${person}.${project}.`;
-    this.storage = openStorage();
-    this.refreshToken = refreshToken;
     this.state = "ok";
     this.tries = 0;
     this.timer = null;
@@ -48,8 +26,8 @@ export class Outbox extends EventTarget {
 
   #keys() {
     const keys = [];
-    for (let index = 0; index < this.storage.length; index += 1) {
-      const key = this.storage.key(index);
+    for (let index = 0; index < localStorage.length; index += 1) {
+      const key = localStorage.key(index);
       if (key?.startsWith(this.prefix)) keys.push(key);
     }
     return keys.sort();
@@ -61,7 +39,7 @@ export class Outbox extends EventTarget {
 
   /** Assignments that still have something to send. */
   get assignments() {
-    return [...new Set(this.#keys().map((key) => JSON.parse(this.storage.getItem(key) ?? "{}").assignment))];
+    return [...new Set(this.#keys().map((key) => JSON.parse(localStorage.getItem(key) ?? "{}").assignment))];
   }
 
   submit(assignment, body) {
@@ -75,7 +53,7 @@ export class Outbox extends EventTarget {
   #add(entry) {
     this.count += 1;
     const order = `${String(Date.now()).padStart(15, "0")}.${String(this.count).padStart(6, "0")}`;
-    this.storage.setItem(this.prefix + order, JSON.stringify(entry));
+    localStorage.setItem(this.prefix + order, JSON.stringify(entry));
     this.#changed();
     this.kick();
   }
@@ -95,9 +73,9 @@ export class Outbox extends EventTarget {
     this.busy = true;
     try {
       for (let key = this.#keys()[0]; key; key = this.#keys()[0]) {
-        const stored = this.storage.getItem(key);
+        const stored = localStorage.getItem(key);
         if (stored !== null && !(await this.#sendOne(JSON.parse(stored)))) return;
-        this.storage.removeItem(key);
+        localStorage.removeItem(key);
         this.tries = 0;
         this.#changed("ok");
       }
@@ -108,7 +86,7 @@ export class Outbox extends EventTarget {
   }
 
   /** Whether the entry is settled, by success or by a refusal that will not change. */
-  async #sendOne(entry, isSecond = false) {
+  async #sendOne(entry) {
     const url = `/api/v1/assignments/${entry.assignment}/judgment`;
     try {
       const method = entry.kind === "submit" ? "POST" : "PATCH";
@@ -118,7 +96,6 @@ export class Outbox extends EventTarget {
       return true;
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      if (problem.code === "csrf_failed" && !isSecond && (await this.refreshToken())) return this.#sendOne(entry, true);
       if (problem.status === 401 || problem.code === "csrf_failed") {
         this.#changed("loggedOut");
         this.#later();

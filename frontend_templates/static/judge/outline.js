@@ -1,5 +1,7 @@
 // The subject's outline from its mask, as an SVG path in image coordinates (marching squares through edge midpoints).
 
+import { drawn } from "./stage.js";
+
 // For each of the 16 corner patterns (bits: top-left, top-right, bottom-right, bottom-left inside) the segments between
 // the midpoints of the cell's edges (0 top, 1 right, 2 bottom, 3 left).
 const SEGMENTS = [
@@ -10,8 +12,8 @@ const MIDPOINTS = [[0.5, 0], [1, 0.5], [0.5, 1], [0, 0.5]];
 // Finer than a screen can show; keeps the path of a large photograph small.
 const LONGEST_SIDE = 512;
 
-/** {path, width, height}: `d` of the outline and the size of its coordinate system. */
-export function outlineOf(mask) {
+/** {d, width, height}: the outline's path and the size of its coordinate system. */
+function outlineOf(mask) {
   const scale = Math.min(1, LONGEST_SIDE / Math.max(mask.naturalWidth, mask.naturalHeight));
   const width = Math.max(1, Math.round(mask.naturalWidth * scale));
   const height = Math.max(1, Math.round(mask.naturalHeight * scale));
@@ -31,5 +33,15 @@ export function outlineOf(mask) {
       }
     }
   }
-  return { path: parts.join(""), width, height };
+  return { d: parts.join(""), width, height };
+}
+
+/** Draws the outline over every tile of the stage that has none yet. */
+export function drawOutline(stage, mask) {
+  if ("broken" in mask.dataset) return;
+  const { d, width, height } = outlineOf(mask);
+  for (const tile of stage.tiles.filter((each) => !each.outline)) {
+    tile.outline = stage.overlay(tile, "outline", width, height);
+    tile.outline.append(drawn("path", { d, class: "under" }), drawn("path", { d, class: "over" }));
+  }
 }

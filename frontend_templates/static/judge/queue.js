@@ -1,6 +1,7 @@
 // What comes next: leases claimed ahead of time, their pictures decoded before they are needed, renewed while in hand.
 
 import { Problem, request } from "../js/http.js";
+import { say } from "./words.js";
 
 // The one on screen and two behind it.
 const AHEAD = 2;
@@ -29,8 +30,8 @@ export class Item {
   /** Loads and decodes all pictures once; resolves to {candidates, doubles, subject, mask}. */
   prepare() {
     this.pictures ??= Promise.all([
-      Promise.all(this.images.map((url, index) => load(url, `Candidate ${index + 1}`))),
-      load(this.subject, this.subject_name || "The subject"),
+      Promise.all(this.images.map((url, index) => load(url, say("candidate", { number: index + 1 })))),
+      load(this.subject, this.subject_name || say("subject")),
       load(this.mask, ""),
     ]).then(([candidates, subject, mask]) => {
       if (candidates.some((image) => "broken" in image.dataset)) this.pictures = null;
@@ -42,11 +43,10 @@ export class Item {
 
 export class Queue extends EventTarget {
   /** Events: `change`, `lost` (detail: ids). `hands` tells what the page holds: ids() and showing(). */
-  constructor(project, hands, refreshToken) {
+  constructor(project, hands) {
     super();
     this.url = `/api/v1/projects/${project}/assignments`;
     this.hands = hands;
-    this.refreshToken = refreshToken;
     this.items = [];
     this.state = "loading";
     this.problem = null;
@@ -75,7 +75,7 @@ export class Queue extends EventTarget {
     const holding = [...new Set([...this.items.map((item) => item.id), ...this.hands.ids()])].slice(-20);
     const count = Math.max(0, AHEAD + (this.hands.showing() ? 0 : 1) - this.items.length);
     try {
-      const answer = await this.#claim({ count, holding });
+      const answer = await request("POST", this.url, { count, holding });
       const known = new Set([...holding, ...this.hands.ids()]);
       this.items = this.items.filter((item) => !answer.lost.includes(item.id));
       for (const data of answer.items) {
@@ -96,14 +96,5 @@ export class Queue extends EventTarget {
       else this.state = "refused";
     }
     this.dispatchEvent(new Event("change"));
-  }
-
-  async #claim(body) {
-    try {
-      return await request("POST", this.url, body);
-    } catch (problem) {
-      if (problem.code === "csrf_failed" && (await this.refreshToken())) return request("POST", this.url, body);
-      throw problem;
-    }
   }
 }

@@ -1,20 +1,27 @@
 // The candidates side by side: as large as the window lets them be, equal, never cropped; zoomed, moved, flickered and
 // outlined all together.
 
-import { REASONS } from "./words.js";
+import { say } from "./words.js";
 import { Zoom } from "./zoom.js";
 
 const GAP = 12;
 const CAPTION = 36;
 // A column of context must win by this much over a strip of it, or lose by less, to be taken.
 const COLUMN_BONUS = 1.03;
-const MARKS = { none: ["", ""], win: ["✓", "win"], lose: ["✗", "lose"] };
+const GLYPHS = { win: "✓", lose: "✗", tie: "=", both_good: "✓", both_bad: "✗" };
 const SVG = "http://www.w3.org/2000/svg";
 
 function element(tag, className, ...children) {
   const made = document.createElement(tag);
   made.className = className;
   made.append(...children);
+  return made;
+}
+
+/** An SVG element with these attributes. */
+export function drawn(tag, attributes) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   return made;
 }
 
@@ -51,7 +58,6 @@ export class Stage {
   show(item, { candidates, mask }) {
     this.item = item;
     this.mask = mask;
-    this.path = null;
     this.root.classList.remove("flickering", "stale");
     this.tiles = candidates.map((image, index) => this.#tile(image, candidates[(index + 1) % candidates.length], index));
     this.root.replaceChildren(...this.tiles.map((tile) => tile.figure));
@@ -73,26 +79,25 @@ export class Stage {
     pick.type = "button";
     pick.addEventListener("click", () => this.onPress(index));
     const figure = element("figure", "tile", frame, element("figcaption", "caption", number, mark, why), pick);
-    return { figure, frame, own, other, number, mark, why, pick };
+    return { figure, frame, layers: [own, other], number, mark, why, pick };
   }
 
   /** Shows what the draft says of each candidate, by glyph and word. */
   mark(draft) {
-    const { outcome, marks, reasons, comment } = draft.state;
+    const { outcome, marks, reasons, comment, strength } = draft.state;
     this.tiles.forEach((tile, index) => {
-      let [glyph, word] = MARKS[marks[index]];
-      if (outcome === "tie") [glyph, word] = ["=", "tie"];
-      if (outcome === "both_bad") [glyph, word] = ["✗", "bad"];
-      if (draft.isPair && word === "win") word = "better";
+      const said = outcome && outcome !== "choice" ? outcome : marks[index] === "none" ? "" : marks[index];
+      const form = said === "win" && draft.isPair ? ["better", "slightly", "clearly"][strength ?? 0] : said;
+      const word = form && say(`marks.${form}`);
       const given = marks[index] === "lose" ? reasons[index] : [];
-      const why = given.map((name) => (name === "other" && comment ? `“${comment}”` : REASONS[name])).join(" · ");
-      tile.figure.dataset.mark = outcome === "both_bad" ? "lose" : marks[index];
+      const why = given.map((name) => (name === "other" && comment ? `“${comment}”` : say(`reasons.${name}`))).join(" · ");
+      tile.figure.dataset.mark = { both_bad: "lose", both_good: "win" }[outcome] ?? marks[index];
       tile.figure.toggleAttribute("data-touched", draft.loser === index);
-      tile.mark.textContent = glyph ? `${glyph} ${word}` : "";
+      tile.mark.textContent = said ? `${GLYPHS[said]} ${word}` : "";
       if (draft.isPair && marks[index] === "lose") tile.mark.textContent = why ? "✗" : "";
       tile.why.textContent = why;
       tile.pick.setAttribute("aria-pressed", String(marks[index] === "win"));
-      tile.pick.setAttribute("aria-label", `Candidate ${index + 1}${word ? `: ${word}` : ""}${why ? `, ${why}` : ""}`);
+      tile.pick.setAttribute("aria-label", `${say("candidate", { number: index + 1 })}${word ? `: ${word}` : ""}${why ? `, ${why}` : ""}`);
     });
   }
 
@@ -115,9 +120,7 @@ export class Stage {
 
   #transform(zoom) {
     for (const tile of this.tiles ?? []) {
-      tile.own.style.transform = zoom.transform;
-      tile.other.style.transform = zoom.transform;
-      if (tile.outline) tile.outline.style.transform = zoom.transform;
+      for (const layer of tile.layers) layer.style.transform = zoom.transform;
     }
     this.root?.classList.toggle("zoomed", !zoom.isFit);
   }
@@ -139,25 +142,17 @@ export class Stage {
 
   async #drawOutline() {
     const { mask } = this;
-    const { outlineOf } = await import("./outline.js");
-    if (!this.outlined || !mask || mask !== this.mask || "broken" in mask.dataset) return;
-    this.path ??= outlineOf(mask);
-    for (const tile of this.tiles.filter((each) => !each.outline)) {
-      const svg = document.createElementNS(SVG, "svg");
-      svg.setAttribute("viewBox", `0 0 ${this.path.width} ${this.path.height}`);
-      svg.setAttribute("preserveAspectRatio", "none");
-      svg.setAttribute("class", "layer outline");
-      svg.setAttribute("aria-hidden", "true");
-      for (const className of ["under", "over"]) {
-        const path = document.createElementNS(SVG, "path");
-        path.setAttribute("d", this.path.path);
-        path.setAttribute("class", className);
-        svg.append(path);
-      }
-      tile.outline = svg;
-      tile.frame.append(svg);
-    }
-    this.#transform(this.zoom);
+    const { drawOutline } = await import("./outline.js");
+    if (this.outlined && mask === this.mask) drawOutline(this, mask);
+  }
+
+  /** A drawing over a tile's image that zooms with it; its coordinates reach to `width` and `height`. */
+  overlay(tile, className, width, height) {
+    const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", class: `layer ${className}`, "aria-hidden": "true" });
+    svg.style.transform = this.zoom.transform;
+    tile.layers.push(svg);
+    tile.frame.append(svg);
+    return svg;
   }
 
   /** The point (u, v) of a tile under the pointer, as fractions; the centre where it is over none. */

@@ -39,6 +39,14 @@ OF_ANNOTATORS = PUBLIC | {
     "/projects/{slug}",
     "/projects/{slug}/guidelines",
     "/projects/{slug}/judge",
+    "/projects/{slug}/history",
+    "/projects/{slug}/practice",
+    "/projects/{slug}/test",
+    "/projects/{slug}/test/questions",
+    "/api/v1/projects/{slug}/practice",
+    "/api/v1/projects/{slug}/practice/{lesson_id}",
+    "/api/v1/projects/{slug}/qualification",
+    "/api/v1/projects/{slug}/qualification/{lesson_id}",
 }
 
 

@@ -157,7 +157,7 @@ def test_an_account_is_changed_by_its_owner(app: FastAPI, database: Database) ->
     taken = client.post("/account", data={"name": "Mira", "email": "Taken@example.org"}, headers=HTML)
     assert taken.status_code == 422 and "already has an account" in taken.text
     assert client.post("/account", data={"name": "Mira", "email": "mira@example.org"}).status_code == 303
-    assert "Your name and email are saved." in client.get("/account?saved=account", headers=HTML).text
+    assert "Your account is saved." in client.get("/account?saved=account", headers=HTML).text
     me = client.get("/api/v1/me").json()
     assert (me["name"], me["email"]) == ("Mira", "mira@example.org")
 

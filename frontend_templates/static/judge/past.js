@@ -1,0 +1,55 @@
+// Answers given earlier, to go back to: after a reload the page remembers nothing, the server does.
+
+import { Problem, request } from "../js/http.js";
+import { Item } from "./queue.js";
+import { say } from "./words.js";
+
+/** {item, answer} of one's own assignment. */
+async function answerOf(assignmentId) {
+  const { assignment, answer } = await request("GET", `/api/v1/assignments/${assignmentId}`);
+  return { item: new Item(assignment), answer };
+}
+
+async function remember(judge) {
+  if (judge.history.length || judge.asked) return;
+  judge.asked = true;
+  try {
+    const { items } = await request("GET", `${judge.queue.url.replace("assignments", "judgments")}?limit=5`);
+    judge.history.push(...(await Promise.all(items.reverse().map((judgment) => answerOf(judgment.assignment_id)))));
+  } catch {
+    judge.asked = false;
+  }
+}
+
+/** Shows an earlier answer to change it, unless its vote stands for good. */
+async function edit(judge, { item, answer }) {
+  if (item.kind === "arena" && judge.rules.reveal_after_vote && answer.outcome !== "skip") {
+    judge.refresh(say("hints.final"));
+    return;
+  }
+  if (judge.current && !judge.editing) judge.parked = { item: judge.current, draft: judge.draft, spent: judge.seconds };
+  judge.regions?.leave();
+  judge.editing = true;
+  await judge.show(item, { answer });
+}
+
+/** Shows the answer before the one on screen. */
+export async function goBack(judge) {
+  await remember(judge);
+  const { history } = judge;
+  const at = judge.editing ? history.findIndex((each) => each.item.id === judge.current.id) : history.length;
+  if (history[at - 1]) await edit(judge, history[at - 1]);
+  else judge.refresh(say("hints.start"));
+}
+
+/** Shows the answer that the page was opened for. */
+export async function reopen(judge, assignmentId) {
+  delete document.body.dataset.assignment;
+  try {
+    const past = await answerOf(assignmentId);
+    if (past.answer) await edit(judge, past);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    judge.deck.toast(problem.message);
+  }
+}
