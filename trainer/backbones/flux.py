@@ -50,12 +50,13 @@ class FluxBackbone(RectifiedFlow, PipelineBackbone, ABC):
         """Cells [B,C,h,w] of tokens, in float32."""
         return self.pipeline._unpack_latents(tokens, height * self.scale, width * self.scale, self.scale).float()
 
-    def common_inputs(self, noisy: Tensor, t: Tensor, text: Tensors) -> dict[str, Any]:
-        """What transformer and ControlNet both take beside their hidden states and guidance."""
-        dtype = self.denoiser.dtype
+    def inputs(self, model: Any, noisy: Tensor, t: Tensor, text: Tensors, guidance: float) -> dict[str, Any]:
+        """What transformer and ControlNet both take beside their hidden states, as `model` computes."""
+        dtype = model.dtype
         height, width = noisy.shape[2] // 2, noisy.shape[3] // 2
         return {
             "timestep": t.to(dtype),
+            "guidance": self._guidance(model, len(noisy), guidance),
             "pooled_projections": text["pooled"].to(dtype),
             "encoder_hidden_states": text["embeds"].to(dtype),
             "txt_ids": torch.zeros(text["embeds"].shape[1], 3, device=self.device, dtype=dtype),
@@ -63,7 +64,7 @@ class FluxBackbone(RectifiedFlow, PipelineBackbone, ABC):
             "return_dict": False,
         }
 
-    def guidance_of(self, model: Any, batch: int, guidance: float) -> Tensor | None:
+    def _guidance(self, model: Any, batch: int, guidance: float) -> Tensor | None:
         """The embedded guidance [B] of a guidance-distilled model, None for others."""
         return torch.full((batch,), guidance, device=self.device) if model.config.guidance_embeds else None
 

@@ -59,21 +59,26 @@ class FluxControlNetBackbone(FluxBackbone):
         return {"tokens": torch.cat((self.pack(masked), self.pack(kept)), dim=-1)}
 
     def predict(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensor:
-        hidden = self.pack(noisy).to(self.denoiser.dtype)
-        inputs = self.common_inputs(noisy, t, text)
+        tokens = self.pack(noisy)
         with self.autocast():
-            with torch.no_grad():
-                double, single = self.controlnet(
-                    hidden_states=hidden,
-                    controlnet_cond=condition["tokens"].to(hidden.dtype),
-                    guidance=self.guidance_of(self.controlnet, len(noisy), guidance),
-                    **inputs,
-                )
-            tokens = self.denoiser(
-                hidden_states=hidden,
+            double, single = self._residuals(tokens, condition, self.inputs(self.controlnet, noisy, t, text, guidance))
+            predicted = self.denoiser(
+                hidden_states=tokens.to(self.denoiser.dtype),
                 controlnet_block_samples=double,
                 controlnet_single_block_samples=single,
-                guidance=self.guidance_of(self.denoiser, len(noisy), guidance),
-                **inputs,
+                **self.inputs(self.denoiser, noisy, t, text, guidance),
             )[0]
-        return self.unpack(tokens, *noisy.shape[2:])
+        return self.unpack(predicted, *noisy.shape[2:])
+
+    @torch.no_grad()  # nothing before it or in it is trained
+    def _residuals(
+        self, tokens: Tensor, condition: Tensors, inputs: dict[str, Any]
+    ) -> tuple[list[Tensor] | None, list[Tensor] | None]:
+        """What the ControlNet adds behind the transformer's double and single blocks."""
+        found = self.controlnet(
+            hidden_states=tokens.to(self.controlnet.dtype),
+            controlnet_cond=condition["tokens"].to(self.controlnet.dtype),
+            **inputs,
+        )
+        double, single = ([each.to(self.denoiser.dtype) for each in part] if part else None for part in found)
+        return double, single

@@ -37,7 +37,6 @@ class FluxFillBackbone(FluxBackbone):
         with self.autocast():
             tokens = self.denoiser(
                 hidden_states=torch.cat((self.pack(noisy).to(dtype), condition["tokens"].to(dtype)), dim=-1),
-                guidance=self.guidance_of(self.denoiser, len(noisy), guidance),
-                **self.common_inputs(noisy, t, text),
+                **self.inputs(self.denoiser, noisy, t, text, guidance),
             )[0]
         return self.unpack(tokens, *noisy.shape[2:])
