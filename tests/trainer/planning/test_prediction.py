@@ -1,0 +1,173 @@
+"""Predictions from configs alone, held against the same step on real weights: FLOPs, memory, sizes, what fits."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainer.backbones.families import FAMILIES
+from trainer.contract.config import RunConfig, apply_overrides
+from trainer.contract.errors import ConfigError
+from trainer.planning.fit import fit
+from trainer.planning.machine import Machine, Rates, card, this_machine
+from trainer.planning.meter import CPU_ATTENTION, Meter, Operation
+from trainer.planning.predict import Load, predict, rows_of
+from trainer.planning.simulate import Walk
+
+SIDE = 64
+PROMPT = "a red car on the street at night " * 8
+"""As long as a plan takes a prompt to be, where it is not padded to a fixed length anyway."""
+HERE = Machine("cpu", "this computer", 2**33, 2**33)
+
+
+def config_of(base: str, **training: Any) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "model": {"base": base, "dtype": "float32"},
+            "lora": {"rank": 4},
+            "training": {"pairs_per_step": 2, "encode_batch": 1, **training},
+            "samples": {"every": 0},
+        }
+    )
+
+
+@lru_cache(maxsize=1)
+def real(base: str) -> Any:
+    from trainer.backbones.load import load_backbone
+
+    backbone = load_backbone(base, dtype="float32", device="cpu")
+    backbone.add_adapter(4, 4, "all", 0)
+    return backbone
+
+
+def inputs(backbone: Any, rows: int) -> tuple[Any, ...]:
+    pixels, mask = torch.zeros(rows, 3, SIDE, SIDE), torch.ones(rows, 1, SIDE, SIDE)
+    mask[..., 20:40, 20:40] = 0
+    text = backbone.encode_text([PROMPT] * rows, pixels, mask)
+    noisy = torch.randn(rows, *backbone.latent_shape(SIDE, SIDE), generator=torch.Generator().manual_seed(0))
+    return noisy, torch.full((rows,), 0.5), backbone.encode_condition(pixels, mask), text
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_flops_memory_and_sizes_agree_with_the_model(family: str) -> None:
+    """Every debug backbone, within 15 %: the promise of `plan`."""
+    config = config_of(f"{family}_debug")
+    predicted, rows = predict(config, Load(SIDE, SIDE, 10), HERE, baseline=0), rows_of(config)
+    backbone = real(f"{family}_debug")
+    given, known = inputs(backbone, rows.policy), inputs(backbone, rows.reference)
+
+    def step() -> None:
+        with torch.no_grad(), backbone.reference():
+            backbone.predict(*known)
+        backbone.predict(*given).square().sum().backward()
+        backbone.denoiser.zero_grad(set_to_none=True)
+
+    counter = FlopCounterMode(display=False, custom_mapping={p: _shapes(f) for p, f in CPU_ATTENTION.items()})
+    with counter:
+        step()
+    assert predicted["flops_per_step"] == pytest.approx(counter.get_total_flops(), rel=0.15)
+    with Meter() as meter:
+        step()
+    assert meter.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+    kept = sum(value.nbytes for each in given for value in (each.values() if isinstance(each, dict) else [each]))
+    assert predicted["activation_bytes"] == pytest.approx(meter.peak + kept, rel=0.15)
+    sizes = backbone.sizes()
+    assert predicted["trainable_parameters"] == sizes["adapter"]
+    frozen = 4 * sum(size for name, size in sizes.items() if name != "adapter")
+    assert predicted["frozen_bytes"] + predicted["encoder_bytes"] == pytest.approx(frozen, rel=0.15)
+
+
+def _shapes(formula: Any) -> Any:
+    """A formula over tensors as the counter calls it: over shapes."""
+
+    def count(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
+        tensors = [torch.empty(shape, device="meta") if isinstance(shape, torch.Size) else shape for shape in shapes]
+        return int(formula(*tensors))
+
+    return count
+
+
+def test_rows_follow_the_objective_and_a_cached_reference_needs_none() -> None:
+    config = config_of("flux_fill_debug", micro_batch=1)
+    assert rows_of(config) == (rows := rows_of(config))
+    assert (rows.policy, rows.policy_in_step, rows.forwards) == (5, 10, 2)
+    cached = apply_overrides(config, {"reference.source": "cache", "objective.replay.weight": 1})
+    assert (rows_of(cached).reference, rows_of(cached).reference_in_step, rows_of(cached).policy_in_step) == (0, 0, 12)
+
+
+def test_checkpointing_saves_memory_and_costs_a_forward() -> None:
+    plain = predict(config_of("flux_fill_debug"), Load(SIDE, SIDE, 1), HERE, baseline=0)
+    kept = predict(config_of("flux_fill_debug", checkpointing=True), Load(SIDE, SIDE, 1), HERE, baseline=0)
+    assert kept["activation_bytes"] < plain["activation_bytes"]
+    assert 1.1 < kept["flops_per_step"] / plain["flops_per_step"] < 1.6
+
+
+def test_the_fastest_setting_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose forward of one row holds 3 GB without checkpointing and 1 GB with it, 10 GB of weights."""
+    from trainer.planning import fit as module
+    from trainer.planning.simulate import NOTHING, Cost
+
+    def walked(config: RunConfig, load: Load, machine: Machine) -> Walk:
+        rows, each = rows_of(config).policy, 10**9 if config.training.checkpointing else 3 * 10**9
+        encoding = Cost(0, config.training.encode_batch * 10**9, ())
+        return Walk(Cost(0, rows * each, ()), NOTHING, encoding, NOTHING, 0, 0, 0, 0, {"transformer": 10 * 10**9})
+
+    monkeypatch.setattr(module, "walk_of", walked)
+    monkeypatch.setattr(module, "encoder_parameters", lambda config: 0)
+    off = {"weight": 0}
+    config = apply_overrides(
+        config_of("any", pairs_per_step=4, encode_batch=16), {"objective.capo": off, "objective.scpo": off}
+    )
+
+    def overrides(gigabytes: int) -> dict[str, Any]:
+        return fit(config, Load(SIDE, SIDE, 1), card(gigabytes)).overrides
+
+    assert overrides(140) == _chosen(4, False, 16)
+    assert overrides(24) == _chosen(1, False, 11)
+    assert overrides(14) == _chosen(1, True, 2)
+    with pytest.raises(
+        ConfigError, match=r"needs 12 GB with one pair at a time and checkpointing, 12 GB card has 10 GB"
+    ):
+        overrides(12)
+
+
+def _chosen(micro_batch: int, checkpointing: bool, encode_batch: int) -> dict[str, Any]:
+    return {
+        "training.micro_batch": micro_batch,
+        "training.checkpointing": checkpointing,
+        "training.encode_batch": encode_batch,
+    }
+
+
+def test_a_roofline_takes_the_slower_of_arithmetic_and_memory() -> None:
+    rates = Rates(flops=100.0, bytes=10.0, overhead=0.5)
+    assert rates.seconds([Operation(200, 10), Operation(0, 40), Operation(0, 0)]) == pytest.approx(2 + 4 + 1.5)
+
+
+def test_a_plan_here_tells_time_and_one_for_a_card_elsewhere_does_not() -> None:
+    config = config_of("flux_fill_debug")
+    here = predict(config, Load(SIDE, SIDE, 4), this_machine(), baseline=10**9)
+    assert here["seconds_per_step"] > 0 and here["host_bytes"] > 10**9 and here["epochs"] == 500
+    if not torch.cuda.is_available():
+        assert "seconds_per_step" not in predict(config, Load(SIDE, SIDE, 4), card(24))
+
+
+@pytest.mark.slow
+def test_known_bases_have_their_published_sizes() -> None:
+    """Without a network and without weights."""
+    from trainer.planning.known import KNOWN
+    from trainer.planning.shadow import shadow_backbone, shadow_mode
+
+    published = {
+        "black-forest-labs/FLUX.1-Fill-dev": 11_902_391_360,
+        "stable-diffusion-v1-5/stable-diffusion-inpainting": 859_535_364,
+        "diffusers/stable-diffusion-xl-1.0-inpainting-0.1": 2_567_478_084,
+    }
+    for base, size in published.items():
+        with shadow_mode():
+            backbone = shadow_backbone(KNOWN[base](), torch.bfloat16, torch.float32)
+            assert sum(parameter.numel() for parameter in backbone.denoiser.parameters()) == size

@@ -1,0 +1,82 @@
+"""The machine a run is planned for: its memory, and how fast it is at what training does most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from trainer.planning.meter import Operation
+
+GIB = 2**30
+CARDS = (24, 48, 80, 140)
+"""Memory in GB of the cards that recipes are fitted to."""
+USABLE = 0.92
+"""Share of a device's memory that a plan fills: the rest is the driver's, and lost between allocations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`memory` bytes of the device that trains, `host` bytes of the computer; on a CPU both are the same memory."""
+
+    device: str
+    name: str
+    memory: int
+    host: int
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.device == "cuda"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Measured speed: FLOP/s of a matrix product, bytes/s of a copy, seconds that any operation costs at least."""
+
+    flops: float
+    bytes: float
+    overhead: float
+
+    def seconds(self, operations: Iterable[Operation]) -> float:
+        """Time of a list of operations, each bound by arithmetic or by memory (a roofline)."""
+        return sum(self.overhead + max(one.flops / self.flops, one.moved / self.bytes) for one in operations)
+
+
+def this_machine() -> Machine:
+    """The GPU that torch would take, else this computer's memory as far as it is free."""
+    host = psutil.virtual_memory().available
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return Machine("cuda", torch.cuda.get_device_name(), int(free), host)
+    return Machine("cpu", f"{torch.get_num_threads()} CPU threads", host, host)
+
+
+def card(gigabytes: int) -> Machine:
+    """A GPU of so many GB, in a computer whose memory does not limit."""
+    return Machine("cuda", f"{gigabytes} GB card", gigabytes * 10**9, 2**50)
+
+
+def measure_rates(rows: int, width: int, dtype: torch.dtype, device: str) -> Rates:
+    """Time a product [rows, width] x [width, width], a copy and a tiny addition on this machine; about 0.2 s."""
+    left = torch.randn(rows, width, device=device).to(dtype)
+    right = torch.randn(width, width, device=device).to(dtype)
+    big = torch.empty(2**23, dtype=torch.float32, device=device)
+    out, small = torch.empty_like(big), torch.randn(8, 8, device=device, requires_grad=True)
+    product = _best(lambda: left @ right, device)
+    copy = _best(lambda: out.copy_(big), device)
+    tiny = _best(lambda: [small + 1.0 for _ in range(100)], device) / 100
+    return Rates(2 * rows * width * width / product, 2 * big.nbytes / copy, tiny)
+
+
+def _best(run: Callable[[], object], device: str, seconds: float = 0.05) -> float:
+    best, begun = float("inf"), time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        start = time.perf_counter()
+        run()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return best
