@@ -23,6 +23,24 @@ class ProjectSettings(BaseModel):
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
     judgments_per_comparison: int = Field(1, ge=1, le=25)
     """How many people judge each new comparison."""
+    most_judgments_per_comparison: int = Field(0, ge=0, le=50)
+    """Where people disagree, one more is asked at a time, up to so many; 0 never."""
+    agreement_wanted: float = Field(0.75, gt=0, le=1)
+    """Share of the leading answer from which on people are taken to agree."""
+    quota: int | None = Field(None, ge=0)
+    """How many judgments each annotator may give; none for as many as there are."""
+    gold_rate: float = Field(0.0, ge=0, le=0.5)
+    """Share of what is served that has a known answer."""
+    repeat_rate: float = Field(0.0, ge=0, le=0.3)
+    """Share of what is served that the annotator has judged before."""
+    gold_pass_percent: int = Field(0, ge=0, le=100)
+    """An annotator who gives fewer of the known answers is paused; 0 never."""
+    gold_minimum: int = Field(8, ge=3, le=200)
+    """Known answers to be met before that."""
+    choice: Literal["random", "active"] = "random"
+    """Which comparison of two generators comes next: any, or the one from which the ratings learn most."""
+    random_share: float = Field(0.2, ge=0.05, le=1)
+    """Part of an active choice that stays random."""
     paused: bool = False
     """Nothing is served until this is off again."""
     reasons: Literal["off", "optional", "required"] = "optional"

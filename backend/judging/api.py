@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from backend.accounts.access import CurrentPerson, is_lead, require_scope
 from backend.catalogue.access import ProjectForLead, ProjectForMember
-from backend.judging import api_lessons, lessons, repository, repository_answers, service, views
+from backend.judging import api_lessons, lessons, repository, repository_answers, repository_leases, service, views
 from backend.judging.leases import Claimed
 from backend.judging.models import Comparison, ComparisonKind, ComparisonState, Judgment
 from backend.judging.schemas import (
@@ -51,10 +51,10 @@ def claim_assignments(
 ) -> ClaimOut:
     """Leases the next comparisons to the caller and renews the ones they hold."""
     if lessons.must_qualify(session, project, person):
-        return views.claim_out(Claimed([], [], "unqualified"), service.progress(session, project, person))
+        return views.claim_out(Claimed([], [], "unqualified", service.progress(session, project, person)))
     seconds = _lease_seconds(request)
     claimed = service.claim(session, project, person, count=body.count, holding=body.holding, lease_seconds=seconds)
-    return views.claim_out(claimed, service.progress(session, project, person))
+    return views.claim_out(claimed)
 
 
 @router.get("/projects/{slug}/progress")
@@ -66,7 +66,7 @@ def own_progress(project: ProjectForMember, person: CurrentPerson, session: Read
 @router.get("/assignments/{assignment_id}")
 def show_assignment(assignment_id: int, person: CurrentPerson, session: ReadSession) -> AssignmentDetailOut:
     """One of the caller's own assignments with their answer, if there is one."""
-    row = repository.assignment_row(session, assignment_id, person.id)
+    row = repository_leases.assignment_row(session, assignment_id, person.id)
     if row is None:
         raise NotFound("There is no such assignment of yours.")
     judgment = repository_answers.judgment_of(session, assignment_id)

@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 from backend.accounts.models import Person
 from backend.catalogue.models import Project
 from backend.catalogue.schemas import ProjectSettings
-from backend.judging import repository
-from backend.judging.models import Assignment, AssignmentState
-from backend.judging.repository import LeasedRow, Servable
+from backend.judging import mixing, repository, repository_leases, repository_standing
+from backend.judging.models import Assignment, AssignmentState, Purpose
+from backend.judging.repository import Servable
+from backend.judging.repository_leases import Lease, LeasedRow
+from backend.judging.repository_standing import Situation
 from backend.kit.database import utcnow
 from backend.kit.errors import Conflict, Gone, NotFound
 
@@ -32,12 +34,25 @@ class AlreadyJudged(Conflict):
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a person is: judged, skipped, servable to them now (held ones included), and their usual pace."""
+
+    done: int
+    skipped: int
+    left: int
+    left_is_bound: bool
+    seconds_each: float | None
+
+
+@dataclass(frozen=True)
 class Claimed:
     """What a claim gave: leases to show, held ones that are lost, and why there is nothing, if so."""
 
     rows: list[LeasedRow]
     lost: list[int]
     state: Literal["ready", "finished", "waiting", "empty", "paused", "unqualified"]
+    progress: Progress
+    reason: str | None = None
 
 
 _DEFAULTS = ProjectSettings().model_dump()
@@ -45,7 +60,11 @@ _DEFAULTS = ProjectSettings().model_dump()
 
 def judging_settings(project: Project) -> dict[str, Any]:
     """The project's settings (`ProjectSettings`), with their defaults."""
-    return {**_DEFAULTS, **(project.settings or {})}
+    return settings_of(project.settings)
+
+
+def settings_of(stored: dict[str, Any] | None) -> dict[str, Any]:
+    return {**_DEFAULTS, **(stored or {})}
 
 
 def claim(
@@ -66,32 +85,76 @@ def claim(
     """
     now = now or utcnow()
     chance = chance or random.Random()
-    if judging_settings(project)["paused"]:
-        return Claimed([], [], "paused")
+    settings = judging_settings(project)
     expires = now + timedelta(seconds=lease_seconds)
-    mine = repository.leased(session, project.id, person.id)
-    for row in mine:
-        row.assignment.lease_expires_at = expires
-    session.flush()
+    serves = not settings["paused"]
+    mine = _renew_mine(session, project, person, expires) if serves else []
     held = {row.assignment.id for row in mine}
-    lost = [i for i in holding if i not in held and not _renewed(session, person, i, expires)]
-    expire(session, now=now, limit=EXPIRE_AT_CLAIM)
+    lost = _lost(session, person, [i for i in holding if i not in held], expires) if serves else []
+    situation = _situation(session, settings, project, person, now)
+    progress = progress_of(situation, len(mine))
+    if not serves or situation.paused:
+        return Claimed([], lost, "paused", progress, situation.pause_words or None)
+    quota = quota_of(settings, situation)
     named = set(holding)
     fresh = [row for row in mine if row.assignment.id not in named][:count]
-    of = Servable(project.id, person.id)
     room = min(count - len(fresh), MAX_HELD - len(held))
-    for _ in range(room):
-        assignment_id = claim_one(session, of, expires=expires, now=now, chance=chance)
-        if assignment_id is None:
+    within = room if quota is None else min(room, quota - situation.done - len(held))
+    of = Servable(project.id, person.id)
+    for _ in range(within):
+        row = _next(session, settings, of, situation, expires=expires, now=now, chance=chance)
+        if row is None:
             break
-        row = repository.assignment_row(session, assignment_id, person.id)
-        assert row is not None
         fresh.append(row)
-    return Claimed(fresh, lost, "ready" if fresh or not count else _why_nothing(session, project, person))
+    if fresh or not count:
+        return Claimed(fresh, lost, "ready", progress)
+    if quota is not None and within <= 0 < room:
+        return Claimed([], lost, "finished", progress, f"You have judged the {quota:,} comparisons asked of you.")
+    return Claimed([], lost, _why_nothing(session, project, person), progress)
+
+
+def _situation(
+    session: Session, settings: dict[str, Any], project: Project, person: Person, now: datetime
+) -> Situation:
+    """Where the person stands, once all leases that ran out have ended; locked where a quota has to hold."""
+    found = repository_standing.situation(session, project.id, person.id, now)
+    stale = found.any_expired and expire(session, now=now, limit=EXPIRE_AT_CLAIM) > 0
+    if quota_of(settings, found) is not None:
+        repository_standing.lock_standing(session, project.id, person.id)
+        stale = True
+    return repository_standing.situation(session, project.id, person.id, now) if stale else found
+
+
+def quota_of(settings: dict[str, Any], situation: Situation) -> int | None:
+    """How many judgments a person may give: their own number before the project's; None for as many as there are."""
+    quota: int | None = settings["quota"] if situation.quota is None else situation.quota
+    return quota
+
+
+def progress_of(situation: Situation, held: int) -> Progress:
+    seconds = situation.seconds_each
+    return Progress(
+        done=situation.done,
+        skipped=situation.skipped,
+        left=situation.servable + held,
+        left_is_bound=situation.servable >= repository.LEFT_BOUND,
+        seconds_each=None if seconds is None else round(seconds, 1),
+    )
+
+
+def _renew_mine(session: Session, project: Project, person: Person, expires: datetime) -> list[LeasedRow]:
+    mine = repository_leases.leased(session, project.id, person.id)
+    if mine:
+        repository_leases.extend(session, [row.assignment.id for row in mine], expires)
+    return [row._replace(assignment=row.assignment._replace(lease_expires_at=expires)) for row in mine]
+
+
+def _lost(session: Session, person: Person, ids: list[int], expires: datetime) -> list[int]:
+    return [assignment_id for assignment_id in ids if not _renewed(session, person, assignment_id, expires)]
 
 
 def _renewed(session: Session, person: Person, assignment_id: int, expires: datetime) -> bool:
-    assignment = repository.lock_assignment(session, assignment_id, person.id)
+    assignment = repository_leases.lock_assignment(session, assignment_id, person.id)
     if assignment is None or assignment.state != AssignmentState.EXPIRED:
         return False
     if not retake(session, assignment, AssignmentState.LEASED):
@@ -107,55 +170,103 @@ def _why_nothing(session: Session, project: Project, person: Person) -> Literal[
     return "finished" if repository.has_comparisons(session, project.id) else "empty"
 
 
-def claim_one(session: Session, of: Servable, *, expires: datetime, now: datetime, chance: random.Random) -> int | None:
-    """Takes a slot and makes the lease; the assignment's id, or None where nothing is servable to the person.
+def _next(
+    session: Session,
+    settings: dict[str, Any],
+    of: Servable,
+    situation: Situation,
+    *,
+    expires: datetime,
+    now: datetime,
+    chance: random.Random,
+) -> LeasedRow | None:
+    """A known or repeated comparison at the project's rates, else the next ordinary one."""
+    # Only among ordinary work: whoever has nothing else left would know what these are.
+    mixed = mixing.draw(session, settings, of, chance) if situation.servable else None
+    if mixed is not None:
+        row = _lease(session, of, mixed.comparison_id, expires=expires, now=now, purpose=mixed.purpose)
+        if row is not None:
+            return row
+    return claim_one(session, of, expires=expires, now=now, chance=chance)
+
+
+def claim_one(
+    session: Session, of: Servable, *, expires: datetime, now: datetime, chance: random.Random
+) -> LeasedRow | None:
+    """Takes a slot and makes the lease, or None where nothing is servable to the person.
 
     By priority, and within it from a random place on, so that annotators spread out without sorting anything.
     """
     below: int | None = None
-    while (found := repository.next_priority(session, of, below)) is not None:
-        priority, lowest, highest = found
-        pivot = chance.randint(lowest, highest)
+    while (span := repository.most_urgent(session, of.project_id, below)) is not None:
+        pivot = chance.randint(span.lowest, span.highest)
         for upwards in (True, False):
-            while (comparison_id := repository.take_slot(session, of, priority, pivot, upwards=upwards)) is not None:
-                assignment_id = repository.insert_lease(
-                    session,
-                    comparison_id=comparison_id,
-                    person_id=of.person_id,
-                    order=_shown_order(session, comparison_id),
-                    now=now,
-                    expires=expires,
-                )
-                if assignment_id is not None:
-                    return assignment_id
+            while (taken := repository.take_slot(session, of, span.priority, pivot, upwards=upwards)) is not None:
+                row = _lease(session, of, taken, expires=expires, now=now)
+                if row is not None:
+                    return row
                 # Another request of the same person was faster by a hair.
-                repository.return_slot(session, comparison_id)
-        below = priority
+                repository.return_slot(session, taken)
+        below = span.priority
     return None
 
 
-def _shown_order(session: Session, comparison_id: int) -> list[int]:
+def _lease(
+    session: Session,
+    of: Servable,
+    comparison_id: int,
+    *,
+    expires: datetime,
+    now: datetime,
+    purpose: Purpose = Purpose.REGULAR,
+    propensity: float = 1.0,
+) -> LeasedRow | None:
+    """Makes the lease of a comparison whose slot is taken; None where the person has it already."""
+    showing = repository_leases.showing(session, comparison_id)
+    order = shown_order(comparison_id, showing.candidates, showing.times_assigned)
+    assignment_id = repository_leases.insert_lease(
+        session,
+        comparison_id=comparison_id,
+        person_id=of.person_id,
+        order=order,
+        now=now,
+        expires=expires,
+        purpose=purpose,
+        propensity=propensity,
+    )
+    if assignment_id is None:
+        return None
+    return LeasedRow(Lease(assignment_id, order, expires, purpose), comparison_id, *showing[:6])
+
+
+def shown_order(comparison_id: int, candidates: int, times_assigned: int) -> list[int]:
     """A random order, turned by one place each time the comparison is handed out, so that sides balance."""
-    order = repository.positions(session, comparison_id)
+    order = list(range(candidates))
     random.Random(f"shown order of comparison {comparison_id}").shuffle(order)
-    turn = repository.times_assigned(session, comparison_id) % len(order)
+    turn = times_assigned % candidates
     return order[turn:] + order[:turn]
 
 
 def own_assignment(session: Session, person: Person, assignment_id: int) -> Assignment:
-    assignment = repository.lock_assignment(session, assignment_id, person.id)
+    assignment = repository_leases.lock_assignment(session, assignment_id, person.id)
     if assignment is None:
-        raise NotFound("There is no such assignment of yours. Reload the page for the next comparison.")
+        raise no_such_assignment()
     return assignment
+
+
+def no_such_assignment() -> NotFound:
+    return NotFound("There is no such assignment of yours. Reload the page for the next comparison.")
 
 
 def retake(session: Session, assignment: Assignment, state: AssignmentState) -> bool:
     """Makes an ended assignment live again if a slot is open and the person has no other; whether it did."""
-    if not repository.retake_slot(session, assignment.comparison_id):
+    takes_slot = assignment.purpose == Purpose.REGULAR
+    if takes_slot and not repository.retake_slot(session, assignment.comparison_id):
         return False
     # The comparison's row is locked from here on, and every lease of it is made under that lock.
-    if repository.has_other_live(session, assignment):
-        repository.return_slot(session, assignment.comparison_id)
+    if repository_leases.has_other_live(session, assignment):
+        if takes_slot:
+            repository.return_slot(session, assignment.comparison_id)
         return False
     assignment.state = state
     session.flush()
@@ -191,13 +302,14 @@ def release(session: Session, person: Person, assignment_id: int, *, now: dateti
     if assignment.state == AssignmentState.LEASED:
         assignment.state, assignment.ended_at = AssignmentState.RELEASED, now or utcnow()
         session.flush()
-        repository.return_slot(session, assignment.comparison_id)
+        if assignment.purpose == Purpose.REGULAR:
+            repository.return_slot(session, assignment.comparison_id)
     return assignment
 
 
 def expire(session: Session, *, now: datetime | None = None, limit: int = 1000) -> int:
     """Ends up to `limit` leases that ran out and returns their slots; how many it ended."""
-    ended = repository.expire(session, now or utcnow(), limit)
-    for comparison_id in sorted(ended):
-        repository.return_slot(session, comparison_id, ended[comparison_id])
-    return ended.total()
+    ended, slots = repository_leases.expire(session, now or utcnow(), limit)
+    for comparison_id in sorted(slots):
+        repository.return_slot(session, comparison_id, slots[comparison_id])
+    return ended

@@ -1,8 +1,6 @@
 """All SQL of judging. Counters and states change by guarded statements, never by read-then-write."""
 
-from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -10,7 +8,7 @@ from sqlalchemy import Select, bindparam, case, exists, func, insert, select, te
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased, selectinload
 
-from backend.catalogue.models import Candidate, Condition, Criterion, Subject, Verdict
+from backend.catalogue.models import Candidate, Criterion, Verdict
 from backend.judging.answers import ShownCandidate
 from backend.judging.models import (
     Assignment,
@@ -19,12 +17,11 @@ from backend.judging.models import (
     ComparisonCandidate,
     ComparisonKind,
     ComparisonState,
-    Judgment,
 )
 
 LIVE = (AssignmentState.LEASED, AssignmentState.SUBMITTED, AssignmentState.SKIPPED)
 # Counting what is left stops here: beyond it the exact number tells an annotator nothing.
-LEFT_BOUND = 1000
+LEFT_BOUND = 200
 # Rows a statement; keeps below SQLite's limit on bound parameters.
 CHUNK = 400
 
@@ -47,22 +44,13 @@ class ComparisonFacts(NamedTuple):
     criterion: Criterion
 
 
-class LeasedRow(NamedTuple):
-    """An assignment with what its holder may see."""
-
-    assignment: Assignment
-    comparison_id: int
-    kind: ComparisonKind
-    criterion: Criterion
-    prompt: str
-    subject_name: str
-    width: int
-    height: int
-
-
 def upsert(session: Session, model: Any) -> Any:
     """An INSERT that can say ON CONFLICT on the session's dialect."""
-    dialect = session.get_bind().dialect.name
+    return insert_on(session.get_bind().dialect.name, model)
+
+
+def insert_on(dialect: str, model: Any) -> Any:
+    """An INSERT that can say ON CONFLICT on the named dialect."""
     return (postgresql if dialect == "postgresql" else sqlite).insert(model)
 
 
@@ -115,6 +103,15 @@ def has_comparisons(session: Session, project_id: int) -> bool:
     return bool(session.scalar(select(exists().where(Comparison.project_id == project_id))))
 
 
+def has_unfinished(session: Session, project_id: int, person_id: int) -> bool:
+    """Whether comparisons are unfinished that the person has not dealt with: others hold them now."""
+    c = aliased(Comparison, name="c")
+    held = aliased(Assignment)
+    mine = exists().where(held.comparison_id == c.id, held.person_id == person_id, held.state.in_(LIVE)).correlate(c)
+    query = select(c.id).where(c.project_id == project_id, c.state == ComparisonState.OPEN, ~mine).limit(1)
+    return session.scalar(query) is not None
+
+
 def facts(session: Session, comparison_id: int) -> ComparisonFacts:
     """What an answer to this comparison needs to know of it; none of it ever changes."""
     query = select(Comparison.project_id, Comparison.condition_id, Comparison.kind, Comparison.criterion)
@@ -140,6 +137,14 @@ def shown_candidates(session: Session, comparison_id: int, shown_order: Sequence
 _OPEN = text("c.open_slots > 0 AND c.state = 'open'")
 
 
+def servable_count(of: Servable) -> tuple[Any, dict[str, Any]]:
+    """A scalar subquery that counts the servable comparisons up to LEFT_BOUND, and its parameters."""
+    c = aliased(Comparison, name="c")
+    servable = _servable(c, by_criterion=of.criterion is not None, only_with_verdicts=of.only_with_verdicts)
+    some = select(c.id).where(*servable).limit(LEFT_BOUND).subquery()
+    return select(func.count()).select_from(some).scalar_subquery(), _parameters(of)
+
+
 def _servable(c: Any, *, by_criterion: bool, only_with_verdicts: bool) -> list[Any]:
     held = aliased(Assignment)
     mine = exists().where(held.comparison_id == c.id, held.person_id == bindparam("of_person"), held.state.in_(LIVE))
@@ -158,40 +163,43 @@ def _parameters(of: Servable) -> dict[str, Any]:
     return who | {"of_criterion": of.criterion} if of.criterion else who
 
 
+class Span(NamedTuple):
+    """The most urgent open comparisons: their priority and the ids between which they lie, whoever may have them."""
+
+    priority: int
+    lowest: int
+    highest: int
+
+
 @cache
-def _priority_statements() -> tuple[Select[Any], Select[Any], Select[Any]]:
-    """The highest priority, the highest below a bound, and the ids it spans. Built once: claims are frequent."""
+def _span_statement(bounded: bool) -> Select[Any]:
+    """Built once: claims are frequent."""
     c = aliased(Comparison, name="c")
-    here = (c.project_id == bindparam("of_project"), _OPEN)
-    highest = select(c.priority).where(*here).order_by(c.priority.desc()).limit(1)
-    at = (*here, c.priority == bindparam("of_priority"))
-    first = select(c.id).where(*at).order_by(c.id).limit(1).scalar_subquery()
-    last = select(c.id).where(*at).order_by(c.id.desc()).limit(1).scalar_subquery()
-    below = highest.where(c.priority < bindparam("of_bound"))
-    return highest, below, select(first.label("lowest"), last.label("highest"))
+    here = [c.project_id == bindparam("of_project"), _OPEN]
+    below = [c.priority < bindparam("of_bound")] if bounded else []
+    top = select(c.priority.label("priority")).where(*here, *below).order_by(c.priority.desc()).limit(1).subquery("top")
+    at = (*here, c.priority == top.c.priority)
+    first = select(c.id).where(*at).order_by(c.id).limit(1).correlate(top).scalar_subquery()
+    last = select(c.id).where(*at).order_by(c.id.desc()).limit(1).correlate(top).scalar_subquery()
+    return select(top.c.priority, first, last)
 
 
-def next_priority(session: Session, of: Servable, below: int | None) -> tuple[int, int, int] | None:
-    """(priority, lowest id, highest id) of the most urgent open comparisons under `below`, whoever may have them."""
-    highest, under, span = _priority_statements()
-    project = {"of_project": of.project_id}
-    priority = (
-        session.scalar(highest, project) if below is None else session.scalar(under, project | {"of_bound": below})
-    )
-    if priority is None:
-        return None
-    row = session.execute(span, project | {"of_priority": priority}).one()
-    return None if row.lowest is None else (priority, row.lowest, row.highest)
+def most_urgent(session: Session, project_id: int, below: int | None = None) -> Span | None:
+    """Where the most urgent open comparisons lie, of those with a priority under `below`."""
+    bound = {} if below is None else {"of_bound": below}
+    row = session.execute(_span_statement(below is not None), {"of_project": project_id} | bound).one_or_none()
+    return Span(*row) if row and row[1] is not None else None
 
 
 @cache
-def _take_statement(by_criterion: bool, only_with_verdicts: bool, upwards: bool) -> Any:
+def _take_statement(by_criterion: bool, only_with_verdicts: bool, by_matchup: bool, upwards: bool) -> Any:
     c = aliased(Comparison, name="c")
     pivot = bindparam("of_pivot")
     found = (
         select(c.id)
         .where(
             *_servable(c, by_criterion=by_criterion, only_with_verdicts=only_with_verdicts),
+            *([c.matchup_id == bindparam("of_matchup")] if by_matchup else []),
             c.priority == bindparam("of_priority"),
             c.id >= pivot if upwards else c.id < pivot,
         )
@@ -209,13 +217,16 @@ def _take_statement(by_criterion: bool, only_with_verdicts: bool, upwards: bool)
     )
 
 
-def take_slot(session: Session, of: Servable, priority: int, pivot: int, *, upwards: bool) -> int | None:
+def take_slot(
+    session: Session, of: Servable, priority: int, pivot: int, *, upwards: bool, matchup_id: int | None = None
+) -> int | None:
     """Takes one slot of the first servable comparison from `pivot` on (or before it); its id, or None.
 
     One statement: what it finds it locks, what others have locked it passes over, so that two never take one slot.
     """
-    statement = _take_statement(of.criterion is not None, of.only_with_verdicts, upwards)
-    return session.scalar(statement, _parameters(of) | {"of_priority": priority, "of_pivot": pivot})
+    statement = _take_statement(of.criterion is not None, of.only_with_verdicts, matchup_id is not None, upwards)
+    where = {"of_priority": priority, "of_pivot": pivot} | ({"of_matchup": matchup_id} if matchup_id else {})
+    return session.scalar(statement, _parameters(of) | where)
 
 
 def retake_slot(session: Session, comparison_id: int) -> bool:
@@ -239,7 +250,14 @@ def return_slot(session: Session, comparison_id: int, slots: int = 1) -> None:
     )
 
 
-def count_judgment(session: Session, comparison_id: int, difference: int) -> None:
+class Counted(NamedTuple):
+    """A comparison's counters after an answer."""
+
+    judgments: int
+    wanted: int
+
+
+def count_judgment(session: Session, comparison_id: int, difference: int) -> Counted:
     """Adds to the comparison's judgments and completes or reopens it."""
     judgments = Comparison.judgments + difference
     state = case(
@@ -247,160 +265,21 @@ def count_judgment(session: Session, comparison_id: int, difference: int) -> Non
         (judgments >= Comparison.wanted, ComparisonState.COMPLETE.value),
         else_=ComparisonState.OPEN.value,
     )
-    session.execute(
+    counted = session.execute(
         update(Comparison)
         .where(Comparison.id == comparison_id)
         .values(judgments=judgments, state=state)
+        .returning(Comparison.judgments, Comparison.wanted)
+        .execution_options(synchronize_session=False)
+    ).one()
+    return Counted(*counted)
+
+
+def want_one_more(session: Session, comparison_id: int) -> None:
+    """Opens a comparison for one judgment more than were wanted."""
+    session.execute(
+        update(Comparison)
+        .where(Comparison.id == comparison_id, Comparison.state != ComparisonState.WITHDRAWN)
+        .values(wanted=Comparison.wanted + 1, open_slots=Comparison.open_slots + 1, state=ComparisonState.OPEN.value)
         .execution_options(synchronize_session=False)
     )
-
-
-# --- assignments -------------------------------------------------------------------------------------------------
-
-
-def times_assigned(session: Session, comparison_id: int) -> int:
-    """How often the comparison was handed out, whatever came of it."""
-    return session.scalar(select(func.count()).where(Assignment.comparison_id == comparison_id)) or 0
-
-
-def positions(session: Session, comparison_id: int) -> list[int]:
-    query = select(ComparisonCandidate.position).where(ComparisonCandidate.comparison_id == comparison_id)
-    return list(session.scalars(query.order_by(ComparisonCandidate.position)))
-
-
-def insert_lease(
-    session: Session, *, comparison_id: int, person_id: int, order: list[int], now: datetime, expires: datetime
-) -> int | None:
-    """Makes the lease; None where the person has a live assignment of the comparison already."""
-    statement = (
-        upsert(session, Assignment)
-        .values(
-            comparison_id=comparison_id,
-            person_id=person_id,
-            state=AssignmentState.LEASED.value,
-            shown_order=order,
-            lease_expires_at=expires,
-            created_at=now,
-        )
-        .on_conflict_do_nothing()
-        .returning(Assignment.id)
-    )
-    return session.scalar(statement)
-
-
-def _leased_rows() -> Select[Any]:
-    return (
-        select(
-            Assignment,
-            Comparison.id,
-            Comparison.kind,
-            Comparison.criterion,
-            Condition.prompt,
-            Subject.name,
-            Condition.width,
-            Condition.height,
-        )
-        .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .join(Condition, Condition.id == Comparison.condition_id)
-        .join(Subject, Subject.id == Condition.subject_id)
-        .execution_options(populate_existing=True)
-    )
-
-
-def leased(session: Session, project_id: int, person_id: int) -> list[LeasedRow]:
-    """The person's leases in the project, oldest first."""
-    query = _leased_rows().where(
-        Assignment.person_id == person_id,
-        Assignment.state == AssignmentState.LEASED,
-        Comparison.project_id == project_id,
-    )
-    return [LeasedRow(*row) for row in session.execute(query.order_by(Assignment.id))]
-
-
-def assignment_row(session: Session, assignment_id: int, person_id: int) -> LeasedRow | None:
-    """One assignment of this person, in whatever state."""
-    query = _leased_rows().where(Assignment.id == assignment_id, Assignment.person_id == person_id)
-    row = session.execute(query).one_or_none()
-    return LeasedRow(*row) if row else None
-
-
-def lock_assignment(session: Session, assignment_id: int, person_id: int) -> Assignment | None:
-    """The person's assignment, locked until the transaction ends; None where it is not theirs."""
-    query = (
-        select(Assignment)
-        .where(Assignment.id == assignment_id, Assignment.person_id == person_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    return session.scalar(query)
-
-
-def has_other_live(session: Session, assignment: Assignment) -> bool:
-    """Whether the person has another live assignment of the same comparison."""
-    other = exists().where(
-        Assignment.comparison_id == assignment.comparison_id,
-        Assignment.person_id == assignment.person_id,
-        Assignment.id != assignment.id,
-        Assignment.state.in_(LIVE),
-    )
-    return bool(session.scalar(select(other)))
-
-
-def expire(session: Session, now: datetime, limit: int) -> Counter[int]:
-    """Ends leases that ran out; how many slots each comparison gets back."""
-    a = aliased(Assignment, name="a")
-    ran_out = (
-        select(a.id)
-        .where(text("a.state = 'leased'"), a.lease_expires_at < now)
-        .order_by(a.lease_expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=a)
-    )
-    statement = (
-        update(Assignment)
-        .where(Assignment.id.in_(ran_out), Assignment.state == AssignmentState.LEASED)
-        .values(state=AssignmentState.EXPIRED.value, ended_at=now)
-        .returning(Assignment.comparison_id)
-        .execution_options(synchronize_session=False)
-    )
-    return Counter(session.scalars(statement))
-
-
-# --- progress ----------------------------------------------------------------------------------------------------
-
-
-def count_assignments(session: Session, project_id: int, person_id: int) -> dict[AssignmentState, int]:
-    query = (
-        select(Assignment.state, func.count())
-        .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .where(Assignment.person_id == person_id, Comparison.project_id == project_id)
-        .group_by(Assignment.state)
-    )
-    return {AssignmentState(state): count for state, count in session.execute(query)}
-
-
-def count_servable(session: Session, of: Servable) -> int:
-    """Servable comparisons, counted up to LEFT_BOUND."""
-    c = aliased(Comparison, name="c")
-    servable = _servable(c, by_criterion=of.criterion is not None, only_with_verdicts=of.only_with_verdicts)
-    some = select(c.id).where(*servable).limit(LEFT_BOUND).subquery()
-    return session.scalar(select(func.count()).select_from(some), _parameters(of)) or 0
-
-
-def has_unfinished(session: Session, project_id: int, person_id: int) -> bool:
-    """Whether comparisons are unfinished that the person has not dealt with: others hold them now."""
-    c = aliased(Comparison, name="c")
-    held = aliased(Assignment)
-    mine = exists().where(held.comparison_id == c.id, held.person_id == person_id, held.state.in_(LIVE)).correlate(c)
-    query = select(c.id).where(c.project_id == project_id, c.state == ComparisonState.OPEN, ~mine).limit(1)
-    return session.scalar(query) is not None
-
-
-def recent_seconds(session: Session, project_id: int, person_id: int, limit: int = 50) -> list[float]:
-    query = (
-        select(Judgment.seconds)
-        .where(Judgment.person_id == person_id, Judgment.project_id == project_id, Judgment.seconds.is_not(None))
-        .order_by(Judgment.id.desc())
-        .limit(limit)
-    )
-    return [value for value in session.scalars(query) if value is not None]

@@ -2,23 +2,29 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.orm import Session, selectinload
 
+from backend.accounts.models import Person
 from backend.catalogue.models import Candidate, Condition, Criterion, Generator
 from backend.judging.answers import Answer, ShownCandidate, VoteValue
 from backend.judging.models import (
+    Assignment,
     Comparison,
     ComparisonKind,
     Judgment,
     JudgmentMark,
     JudgmentRevision,
+    Mark,
     Outcome,
+    Purpose,
     Vote,
 )
-from backend.judging.repository import ComparisonFacts
+from backend.judging.repository import insert_on
+from backend.judging.repository_leases import ToAnswer
 from backend.judging.schemas import AnswerOut
 
 _FULL = (selectinload(Judgment.marks),)
@@ -86,23 +92,84 @@ def forget_answer(session: Session, judgment_id: int) -> None:
     session.execute(delete(JudgmentMark).where(JudgmentMark.judgment_id == judgment_id))
 
 
+@cache
+def _judgment_statement(dialect: str) -> Any:
+    table = Judgment.__table__
+    return insert_on(dialect, table).on_conflict_do_nothing().returning(table.c.id)
+
+
+def insert_judgment(
+    session: Session,
+    person: Person,
+    assignment: Assignment,
+    work: ToAnswer,
+    answer: Answer,
+    *,
+    key: str,
+    seconds: float | None,
+    agrees: bool | None,
+    now: datetime,
+) -> Judgment | None:
+    """Stores the judgment, marks and votes left out; None where its key or its assignment has one already."""
+    values = {
+        "assignment_id": assignment.id,
+        "comparison_id": assignment.comparison_id,
+        "project_id": work.project_id,
+        "person_id": person.id,
+        "idempotency_key": key,
+        "revision": 1,
+        "outcome": answer.outcome.value,
+        "skip_reason": answer.skip_reason,
+        "comment": answer.comment,
+        "strength": answer.strength,
+        "seconds": seconds,
+        "is_simulated": person.is_simulated,
+        "purpose": str(assignment.purpose),
+        "agrees": agrees,
+        "created_at": now,
+        "updated_at": now,
+    }
+    judgment_id = session.scalar(_judgment_statement(session.get_bind().dialect.name), values)
+    return None if judgment_id is None else Judgment(id=judgment_id, **values)
+
+
 def write_answer(session: Session, judgment: Judgment, answer: Answer, shown: Sequence[ShownCandidate]) -> None:
     """Stores the answer's marks; those of an earlier answer are forgotten first (`forget_answer`)."""
     if answer.outcome is not Outcome.SKIP:
-        session.execute(
-            insert(JudgmentMark),
-            [
-                {
-                    "judgment_id": judgment.id,
-                    "candidate_id": candidate.candidate_id,
-                    "mark": mark.value,
-                    "shown_position": position,
-                    "reasons": list(reasons),
-                    "regions": list(regions),
-                }
-                for position, (candidate, (mark, reasons, regions)) in enumerate(zip(shown, answer.marks, strict=True))
-            ],
+        session.execute(insert(JudgmentMark.__table__), marks_of(judgment.id, answer, shown))
+
+
+def marks_of(judgment_id: int, answer: Answer, shown: Sequence[ShownCandidate]) -> list[dict[str, Any]]:
+    """The marks of an answer as rows."""
+    return [
+        {
+            "judgment_id": judgment_id,
+            "candidate_id": candidate.candidate_id,
+            "mark": mark.value,
+            "shown_position": position,
+            "reasons": list(reasons),
+            "regions": list(regions),
+        }
+        for position, (candidate, (mark, reasons, regions)) in enumerate(zip(shown, answer.marks, strict=True))
+    ]
+
+
+def opinions(session: Session, comparison_id: int) -> list[list[str]]:
+    """What each judgment that counts says of each candidate of the comparison."""
+    query = (
+        select(Judgment.id, Judgment.outcome, JudgmentMark.mark)
+        .join(JudgmentMark, JudgmentMark.judgment_id == Judgment.id)
+        .where(
+            Judgment.comparison_id == comparison_id,
+            Judgment.purpose == Purpose.REGULAR,
+            Judgment.outcome != Outcome.SKIP,
         )
+        .order_by(Judgment.id, JudgmentMark.candidate_id)
+    )
+    found: dict[int, list[str]] = {}
+    for judgment_id, outcome, mark in session.execute(query):
+        found.setdefault(judgment_id, []).append(mark if mark == Mark.WIN else f"{outcome} {mark}")
+    return list(found.values())
 
 
 def generators_shown(session: Session, judgment_id: int) -> list[str]:
@@ -117,7 +184,7 @@ def generators_shown(session: Session, judgment_id: int) -> list[str]:
     return list(session.scalars(query))
 
 
-def write_votes(session: Session, judgment: Judgment, votes: Sequence[VoteValue], facts: ComparisonFacts) -> None:
+def write_votes(session: Session, judgment: Judgment, votes: Sequence[VoteValue], facts: ToAnswer) -> None:
     """Stores the votes that follow from the answer."""
     if not votes:
         return
@@ -129,7 +196,9 @@ def write_votes(session: Session, judgment: Judgment, votes: Sequence[VoteValue]
         "condition_id": facts.condition_id,
         "criterion": facts.criterion.value,
     }
-    session.execute(insert(Vote), [{**common, **vote._asdict(), "outcome": vote.outcome.value} for vote in votes])
+    session.execute(
+        insert(Vote.__table__), [{**common, **vote._asdict(), "outcome": vote.outcome.value} for vote in votes]
+    )
 
 
 def append_revision(session: Session, judgment_id: int, revision: int, answer: dict[str, Any], now: datetime) -> None:

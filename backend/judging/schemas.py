@@ -121,12 +121,13 @@ class ClaimOut(BaseModel):
     """New leases, those of `holding` that are lost, and in `state` why nothing came.
 
     `finished`: you have judged all; `waiting`: others hold the rest; `empty`: nothing to judge yet; `paused`;
-    `unqualified`: the project's test comes first.
+    `unqualified`: the project's test comes first. Where that concerns only the caller, `reason` says it in words.
     """
 
     items: list[AssignmentOut]
     lost: list[int]
     state: Literal["ready", "finished", "waiting", "empty", "paused", "unqualified"]
+    reason: str | None = None
     progress: ProgressOut
 
 

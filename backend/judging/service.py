@@ -1,32 +1,31 @@
 """The rules of judging: who is given what, for how long, and what an answer changes. Never commits.
 
 A comparison's counters hold at every commit: wanted = open slots + leases + judgments, and it is complete exactly
-when its judgments reach `wanted`. A skip is an outcome that gives its slot back: the comparison never returns to who
-skipped it, others still get it.
+when its judgments reach `wanted`; only what is served for itself counts, known answers and repeats do not. A skip is an
+outcome that gives its slot back: the comparison never returns to who skipped it, others still get it.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import median
 
 from sqlalchemy.orm import Session
 
 from backend.accounts.models import Person
 from backend.catalogue.models import Criterion, Project
-from backend.judging import repository
+from backend.judging import repository, repository_leases, repository_standing
 from backend.judging.leases import (
     AlreadyJudged,
     Claimed,
     LeaseLost,
+    Progress,
     claim,
     expire,
     judging_settings,
+    progress_of,
     release,
     renew,
 )
-from backend.judging.models import AssignmentState, ComparisonKind, ComparisonState
-from backend.judging.repository import Servable
+from backend.judging.models import ComparisonKind, ComparisonState
 from backend.judging.submission import revealed, revise, stored_answer, submit
 from backend.kit.database import utcnow
 from backend.kit.errors import Invalid
@@ -48,15 +47,6 @@ __all__ = [
     "stored_answer",
     "submit",
 ]
-
-
-@dataclass(frozen=True)
-class Progress:
-    done: int
-    skipped: int
-    left: int
-    left_is_bound: bool
-    seconds_each: float | None
 
 
 def make_comparisons(
@@ -128,14 +118,6 @@ def _check_group(group: Sequence[int], kind: ComparisonKind, known: dict[int, in
 
 
 def progress(session: Session, project: Project, person: Person) -> Progress:
-    """How far a person is: judged, skipped, servable to them now (held ones included), and their median pace."""
-    counts = repository.count_assignments(session, project.id, person.id)
-    servable = repository.count_servable(session, Servable(project.id, person.id))
-    seconds = repository.recent_seconds(session, project.id, person.id)
-    return Progress(
-        done=counts.get(AssignmentState.SUBMITTED, 0),
-        skipped=counts.get(AssignmentState.SKIPPED, 0),
-        left=servable + counts.get(AssignmentState.LEASED, 0),
-        left_is_bound=servable >= repository.LEFT_BOUND,
-        seconds_each=round(median(seconds), 1) if seconds else None,
-    )
+    """How far a person is."""
+    situation = repository_standing.situation(session, project.id, person.id, utcnow())
+    return progress_of(situation, len(repository_leases.leased(session, project.id, person.id)))

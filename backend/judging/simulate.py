@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from backend.accounts.models import Person
 from backend.catalogue.models import Criterion, Project
-from backend.judging import leases, repository, repository_simulation, submission
+from backend.judging import leases, repository_simulation, submission
 from backend.judging.models import REASONS, ComparisonKind, Mark, Outcome
 from backend.judging.repository import Servable
 from backend.judging.repository_simulation import KnownVerdict
@@ -89,20 +89,18 @@ def _judge_next(
     chance: random.Random,
 ) -> bool:
     now = utcnow()
-    assignment_id = leases.claim_one(
+    row = leases.claim_one(
         session,
         Servable(project.id, annotator.id, criterion, only_with_verdicts=True),
         expires=now + timedelta(seconds=LEASE_SECONDS),
         now=now,
         chance=chance,
     )
-    if assignment_id is None:
+    if row is None:
         return False
-    assignment = leases.own_assignment(session, annotator, assignment_id)
-    kind = repository.facts(session, assignment.comparison_id).kind
-    verdicts = repository_simulation.verdicts_shown(session, assignment.comparison_id, assignment.shown_order)
-    answer = answer_as(behaviour, kind, verdicts, chance)
-    submission.submit(session, annotator, assignment_id, f"simulated-{assignment_id}", answer, now=now)
+    verdicts = repository_simulation.verdicts_shown(session, row.comparison_id, row.assignment.shown_order)
+    answer = answer_as(behaviour, ComparisonKind(row.kind), verdicts, chance)
+    submission.submit(session, annotator, row.assignment.id, f"simulated-{row.assignment.id}", answer, now=now)
     return True
 
 

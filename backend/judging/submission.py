@@ -1,16 +1,27 @@
 """Answers taken in, and answers changed, with the counters and votes that follow from them."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from backend.accounts.models import Person
 from backend.catalogue.models import Project
-from backend.judging import repository, repository_answers
-from backend.judging.answers import Answer, Marked, Policy, read_answer, votes_of
-from backend.judging.leases import AlreadyJudged, LeaseLost, judging_settings, lease_lost, own_assignment, retake
-from backend.judging.models import Assignment, AssignmentState, ComparisonKind, Judgment, Mark, Outcome
-from backend.judging.repository import ComparisonFacts
+from backend.judging import (
+    attention,
+    mixing,
+    overlap,
+    repository,
+    repository_answers,
+    repository_leases,
+    repository_standing,
+)
+from backend.judging.answers import Answer, Marked, Policy, ShownCandidate, read_answer, votes_of
+from backend.judging.leases import AlreadyJudged, LeaseLost, lease_lost, no_such_assignment, retake, settings_of
+from backend.judging.models import AssignmentState, ComparisonKind, Judgment, JudgmentMark, Mark, Outcome, Purpose
+from backend.judging.repository_leases import ToAnswer
+from backend.judging.repository_standing import Change
 from backend.judging.schemas import AnswerIn
 from backend.kit.database import utcnow
 from backend.kit.errors import Conflict, NotFound
@@ -25,65 +36,106 @@ def submit(
     lease ran out and no slot is left, Invalid where the answer cannot be one.
     """
     now = now or utcnow()
-    assignment = own_assignment(session, person, assignment_id)
-    stored = repository_answers.judgment_by_key(session, person.id, key)
-    if stored is not None:
-        if stored.assignment_id != assignment_id:
-            raise Conflict("This idempotency key has answered another comparison: make a new key for each answer.")
-        return stored, False
+    work = _to_answer(session, person, assignment_id)
+    assignment = work.assignment
     if assignment.state in (AssignmentState.SUBMITTED, AssignmentState.SKIPPED):
-        raise AlreadyJudged(
-            "You have answered this comparison already, perhaps in another window. Use undo to change the answer.",
-            assignment_id=assignment.id,
-        )
-    facts = repository.facts(session, assignment.comparison_id)
-    answer = read_answer(given, facts.kind, len(assignment.shown_order), _policy(session, person, facts))
+        return _stored(session, person, assignment_id, key), False
+    answer = read_answer(given, work.kind, len(assignment.shown_order), _policy(person, work))
     skips = answer.outcome is Outcome.SKIP
     final = AssignmentState.SKIPPED if skips else AssignmentState.SUBMITTED
     if assignment.state == AssignmentState.LEASED:
         assignment.state = final
     elif not retake(session, assignment, final):
+        _stored_elsewhere(session, person, key)
         raise lease_lost(assignment)
     assignment.ended_at = now
-    judgment = Judgment(
-        assignment_id=assignment.id,
-        comparison_id=assignment.comparison_id,
-        project_id=facts.project_id,
-        person_id=person.id,
-        idempotency_key=key,
-        outcome=answer.outcome,
-        skip_reason=answer.skip_reason,
-        comment=answer.comment,
-        strength=answer.strength,
-        seconds=given.seconds,
-        is_simulated=person.is_simulated,
-        created_at=now,
-        updated_at=now,
+    shown = repository.shown_candidates(session, assignment.comparison_id, assignment.shown_order)
+    right = mixing.judge_answer(
+        session, assignment.purpose, assignment.comparison_id, person.id, mixing.said(answer, shown)
     )
-    session.add(judgment)
+    judgment = repository_answers.insert_judgment(
+        session, person, assignment, work, answer, key=key, seconds=given.seconds, agrees=right, now=now
+    )
+    if judgment is None:
+        _stored_elsewhere(session, person, key)
+        raise AlreadyJudged("This answer is being stored already.", assignment_id=assignment.id)
     session.flush()
-    if skips:
-        repository.return_slot(session, assignment.comparison_id)
-    else:
-        repository.count_judgment(session, assignment.comparison_id, 1)
-    _write(session, assignment, judgment, answer, facts)
+    _write(session, judgment, answer, shown, work)
+    rows = repository_answers.marks_of(judgment.id, answer, shown)
+    judgment.marks = [] if skips else [JudgmentMark(**row) for row in rows]
+    if assignment.purpose == Purpose.REGULAR:
+        _count(session, work, skips)
+    _note(session, work, person, Change(**_tally(answer, right, assignment.purpose), seconds=given.seconds))
     return judgment, True
 
 
-def _policy(session: Session, person: Person, facts: ComparisonFacts) -> Policy:
+def _to_answer(session: Session, person: Person, assignment_id: int) -> ToAnswer:
+    work = repository_leases.lock_to_answer(session, assignment_id, person.id)
+    if work is None:
+        raise no_such_assignment()
+    return work
+
+
+def _stored(session: Session, person: Person, assignment_id: int, key: str) -> Judgment:
+    """What is stored under the key, for an assignment that is answered already."""
+    stored = repository_answers.judgment_by_key(session, person.id, key)
+    if stored is None:
+        raise AlreadyJudged(
+            "You have answered this comparison already, perhaps in another window. Use undo to change the answer.",
+            assignment_id=assignment_id,
+        )
+    if stored.assignment_id != assignment_id:
+        raise _key_in_use()
+    return stored
+
+
+def _stored_elsewhere(session: Session, person: Person, key: str) -> None:
+    if repository_answers.judgment_by_key(session, person.id, key) is not None:
+        raise _key_in_use()
+
+
+def _key_in_use() -> Conflict:
+    return Conflict("This idempotency key has answered another comparison: make a new key for each answer.")
+
+
+def _count(session: Session, work: ToAnswer, skips: bool) -> None:
+    comparison_id = work.assignment.comparison_id
+    if skips:
+        repository.return_slot(session, comparison_id)
+        return
+    counted = repository.count_judgment(session, comparison_id, 1)
+    overlap.ask_more_if_split(session, comparison_id, counted, settings_of(work.settings))
+
+
+def _tally(answer: Answer, right: bool | None, purpose: Purpose | str) -> dict[str, int]:
+    """What an answer counts to in its author's standing."""
+    skips = answer.outcome is Outcome.SKIP
+    is_gold = purpose == Purpose.GOLD and right is not None
+    return {
+        "done": int(not skips),
+        "skipped": int(skips),
+        "gold_seen": int(is_gold),
+        "gold_right": int(is_gold and bool(right)),
+    }
+
+
+def _note(session: Session, work: ToAnswer, person: Person, change: Change) -> None:
+    seen, right = repository_standing.note(session, work.project_id, person.id, change)
+    if change.gold_seen:
+        attention.check(session, settings_of(work.settings), work.project_id, person.id, seen, right)
+
+
+def _policy(person: Person, work: ToAnswer) -> Policy:
     # Simulated annotators have no words for what they were not told: nothing is asked of them.
-    if person.is_simulated:
-        return Policy()
-    return Policy.of(judging_settings(session.get_one(Project, facts.project_id)))
+    return Policy() if person.is_simulated else Policy.of(settings_of(work.settings))
 
 
 def _write(
-    session: Session, assignment: Assignment, judgment: Judgment, answer: Answer, facts: ComparisonFacts
+    session: Session, judgment: Judgment, answer: Answer, shown: Sequence[ShownCandidate], work: ToAnswer
 ) -> None:
-    shown = repository.shown_candidates(session, assignment.comparison_id, assignment.shown_order)
     repository_answers.write_answer(session, judgment, answer, shown)
-    repository_answers.write_votes(session, judgment, votes_of(answer, shown), facts)
-    session.refresh(judgment, ["marks"])
+    if judgment.purpose == Purpose.REGULAR:
+        repository_answers.write_votes(session, judgment, votes_of(answer, shown), work)
 
 
 def revise(
@@ -101,43 +153,57 @@ def revise(
         assignment_id = repository_answers.assignment_of(session, judgment_id, person.id)
     if assignment_id is None:
         raise NotFound("There is no such judgment of yours to change.")
-    assignment = own_assignment(session, person, assignment_id)
+    work = _to_answer(session, person, assignment_id)
+    assignment = work.assignment
     judgment = repository_answers.judgment_of(session, assignment.id)
     if judgment is None:
         raise NotFound("This comparison has no answer of yours yet: submit one first.")
     before = stored_answer(judgment, len(assignment.shown_order))
-    facts = repository.facts(session, assignment.comparison_id)
-    if judgment.outcome != Outcome.SKIP and is_revealed(session, facts):
+    if judgment.outcome != Outcome.SKIP and is_revealed(work.kind, work.settings):
         raise Conflict("You have seen who made these two, so your vote on them stands.")
-    answer = read_answer(given, facts.kind, len(assignment.shown_order), _policy(session, person, facts))
+    answer = read_answer(given, work.kind, len(assignment.shown_order), _policy(person, work))
     if answer == before:
         return judgment
-    _move_counters(session, assignment, before, answer)
+    _move_counters(session, work, before, answer)
+    shown = repository.shown_candidates(session, assignment.comparison_id, assignment.shown_order)
+    was_right = judgment.agrees
     repository_answers.append_revision(session, judgment.id, judgment.revision, before.as_json(), judgment.updated_at)
     judgment.revision += 1
     judgment.outcome, judgment.skip_reason, judgment.comment = answer.outcome, answer.skip_reason, answer.comment
     judgment.strength = answer.strength
+    judgment.agrees = mixing.judge_answer(
+        session, assignment.purpose, assignment.comparison_id, person.id, mixing.said(answer, shown)
+    )
     judgment.updated_at = now
     session.flush()
     repository_answers.forget_answer(session, judgment.id)
-    _write(session, assignment, judgment, answer, facts)
+    _write(session, judgment, answer, shown, work)
+    session.refresh(judgment, ["marks"])
+    old, new = _tally(before, was_right, assignment.purpose), _tally(answer, judgment.agrees, assignment.purpose)
+    repository_standing.note(
+        session, work.project_id, person.id, Change(**{name: new[name] - old[name] for name in new})
+    )
     return judgment
 
 
-def _move_counters(session: Session, assignment: Assignment, before: Answer, after: Answer) -> None:
+def _move_counters(session: Session, work: ToAnswer, before: Answer, after: Answer) -> None:
+    """Takes or returns the slot where a skip becomes an answer or an answer a skip."""
+    assignment, counts = work.assignment, work.assignment.purpose == Purpose.REGULAR
     was_skip, is_skip = before.outcome is Outcome.SKIP, after.outcome is Outcome.SKIP
     if was_skip and not is_skip:
-        if not repository.retake_slot(session, assignment.comparison_id):
+        if counts and not repository.retake_slot(session, assignment.comparison_id):
             raise LeaseLost(
                 "You skipped this comparison and others have taken it since, so your skip stays as it is.",
                 assignment_id=assignment.id,
             )
         assignment.state = AssignmentState.SUBMITTED
-        repository.count_judgment(session, assignment.comparison_id, 1)
+        if counts:
+            repository.count_judgment(session, assignment.comparison_id, 1)
     elif is_skip and not was_skip:
         assignment.state = AssignmentState.SKIPPED
-        repository.count_judgment(session, assignment.comparison_id, -1)
-        repository.return_slot(session, assignment.comparison_id)
+        if counts:
+            repository.count_judgment(session, assignment.comparison_id, -1)
+            repository.return_slot(session, assignment.comparison_id)
     session.flush()
 
 
@@ -149,15 +215,16 @@ def stored_answer(judgment: Judgment, count: int) -> Answer:
     return Answer(Outcome(judgment.outcome), tuple(marks), judgment.skip_reason, judgment.comment, judgment.strength)
 
 
-def is_revealed(session: Session, facts: ComparisonFacts) -> bool:
-    """Whether who has voted on this comparison is told who made its images."""
-    if facts.kind is not ComparisonKind.ARENA:
-        return False
-    return bool(judging_settings(session.get_one(Project, facts.project_id))["reveal_after_vote"])
+def is_revealed(kind: ComparisonKind | str, settings: dict[str, Any]) -> bool:
+    """Whether who has voted on a comparison of this kind is told who made its images."""
+    return kind == ComparisonKind.ARENA and bool(settings_of(settings)["reveal_after_vote"])
 
 
 def revealed(session: Session, judgment: Judgment) -> list[str] | None:
     """The generators' names in shown order, once an arena vote is given and the project tells; else None."""
-    if judgment.outcome == Outcome.SKIP or not is_revealed(session, repository.facts(session, judgment.comparison_id)):
+    if judgment.outcome == Outcome.SKIP:
+        return None
+    kind = repository.facts(session, judgment.comparison_id).kind
+    if not is_revealed(kind, session.get_one(Project, judgment.project_id).settings or {}):
         return None
     return repository_answers.generators_shown(session, judgment.id)

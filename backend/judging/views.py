@@ -6,11 +6,10 @@ from dataclasses import asdict
 from sqlalchemy.orm import Session
 
 from backend.judging import repository_answers
-from backend.judging.leases import Claimed
+from backend.judging.leases import Claimed, Progress
 from backend.judging.models import Comparison, Judgment
-from backend.judging.repository import LeasedRow
+from backend.judging.repository_leases import LeasedRow
 from backend.judging.schemas import AssignmentOut, ClaimOut, ComparisonOut, JudgmentOut, ProgressOut
-from backend.judging.service import Progress
 from backend.judging.submission import stored_answer
 
 
@@ -35,12 +34,13 @@ def progress_out(progress: Progress) -> ProgressOut:
     return ProgressOut(**asdict(progress))
 
 
-def claim_out(claimed: Claimed, progress: Progress) -> ClaimOut:
+def claim_out(claimed: Claimed) -> ClaimOut:
     return ClaimOut(
         items=[assignment_out(row) for row in claimed.rows],
         lost=claimed.lost,
         state=claimed.state,
-        progress=progress_out(progress),
+        reason=claimed.reason,
+        progress=progress_out(claimed.progress),
     )
 
 

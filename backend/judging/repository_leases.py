@@ -1,0 +1,256 @@
+"""SQL of assignments: who holds which comparison, and until when."""
+
+from collections import Counter
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, bindparam, exists, func, select, text, update
+from sqlalchemy.orm import Session, aliased
+
+from backend.catalogue.models import Condition, Criterion, Project, Subject
+from backend.judging.models import (
+    Assignment,
+    AssignmentState,
+    Comparison,
+    ComparisonCandidate,
+    ComparisonKind,
+    Purpose,
+)
+from backend.judging.repository import LIVE, insert_on
+
+
+class Lease(NamedTuple):
+    """The part of an assignment that its holder works with."""
+
+    id: int
+    shown_order: list[int]
+    lease_expires_at: datetime
+    purpose: Purpose = Purpose.REGULAR
+
+
+class LeasedRow(NamedTuple):
+    """An assignment with what its holder may see."""
+
+    assignment: Lease
+    comparison_id: int
+    kind: ComparisonKind
+    criterion: Criterion
+    prompt: str
+    subject_name: str
+    width: int
+    height: int
+
+
+class Showing(NamedTuple):
+    """What is shown of a comparison, how many candidates it has, and how often it was handed out."""
+
+    kind: ComparisonKind
+    criterion: Criterion
+    prompt: str
+    subject_name: str
+    width: int
+    height: int
+    candidates: int
+    times_assigned: int
+
+
+class ToAnswer(NamedTuple):
+    """An assignment, locked until the transaction ends, and what its answer needs to know."""
+
+    assignment: Assignment
+    project_id: int
+    condition_id: int
+    kind: ComparisonKind
+    criterion: Criterion
+    prompt: str
+    settings: dict[str, Any]
+
+
+@cache
+def _showing_statement() -> Select[Any]:
+    entries = select(func.count()).where(ComparisonCandidate.comparison_id == Comparison.id)
+    assigned = select(func.count()).where(Assignment.comparison_id == Comparison.id)
+    return (
+        select(
+            Comparison.kind,
+            Comparison.criterion,
+            Condition.prompt,
+            Subject.name,
+            Condition.width,
+            Condition.height,
+            entries.correlate(Comparison).scalar_subquery(),
+            assigned.correlate(Comparison).scalar_subquery(),
+        )
+        .join(Condition, Condition.id == Comparison.condition_id)
+        .join(Subject, Subject.id == Condition.subject_id)
+        .where(Comparison.id == bindparam("of_comparison"))
+    )
+
+
+def showing(session: Session, comparison_id: int) -> Showing:
+    return Showing(*session.execute(_showing_statement(), {"of_comparison": comparison_id}).one())
+
+
+@cache
+def _insert_statement(dialect: str) -> Any:
+    table = Assignment.__table__
+    return insert_on(dialect, table).on_conflict_do_nothing().returning(table.c.id)
+
+
+def insert_lease(
+    session: Session,
+    *,
+    comparison_id: int,
+    person_id: int,
+    order: list[int],
+    now: datetime,
+    expires: datetime,
+    purpose: Purpose = Purpose.REGULAR,
+    propensity: float = 1.0,
+) -> int | None:
+    """Makes the lease; None where the person has a live assignment of the comparison for this purpose already."""
+    values = {
+        "comparison_id": comparison_id,
+        "person_id": person_id,
+        "state": AssignmentState.LEASED.value,
+        "purpose": purpose.value,
+        "shown_order": order,
+        "propensity": propensity,
+        "lease_expires_at": expires,
+        "ended_at": None,
+        "created_at": now,
+    }
+    return session.scalar(_insert_statement(session.get_bind().dialect.name), values)
+
+
+@cache
+def _leased_statement() -> Select[Any]:
+    return (
+        select(
+            Assignment.id,
+            Assignment.shown_order,
+            Assignment.lease_expires_at,
+            Assignment.purpose,
+            Comparison.id,
+            Comparison.kind,
+            Comparison.criterion,
+            Condition.prompt,
+            Subject.name,
+            Condition.width,
+            Condition.height,
+        )
+        .join(Comparison, Comparison.id == Assignment.comparison_id)
+        .join(Condition, Condition.id == Comparison.condition_id)
+        .join(Subject, Subject.id == Condition.subject_id)
+        .where(Assignment.person_id == bindparam("of_person"))
+    )
+
+
+@cache
+def _held_statement() -> Select[Any]:
+    return (
+        _leased_statement()
+        .where(Assignment.state == AssignmentState.LEASED, Comparison.project_id == bindparam("of_project"))
+        .order_by(Assignment.id)
+    )
+
+
+def leased(session: Session, project_id: int, person_id: int) -> list[LeasedRow]:
+    """The person's leases in the project, oldest first."""
+    rows = session.execute(_held_statement(), {"of_person": person_id, "of_project": project_id})
+    return [LeasedRow(Lease(*row[:4]), *row[4:]) for row in rows]
+
+
+def assignment_row(session: Session, assignment_id: int, person_id: int) -> LeasedRow | None:
+    """One assignment of this person, in whatever state."""
+    query = _leased_statement().where(Assignment.id == assignment_id)
+    row = session.execute(query, {"of_person": person_id}).one_or_none()
+    return LeasedRow(Lease(*row[:4]), *row[4:]) if row else None
+
+
+def extend(session: Session, ids: list[int], expires: datetime) -> None:
+    """Renews leases; those that have ended meanwhile stay as they are."""
+    session.execute(
+        update(Assignment)
+        .where(Assignment.id.in_(ids), Assignment.state == AssignmentState.LEASED)
+        .values(lease_expires_at=expires)
+        .execution_options(synchronize_session=False)
+    )
+
+
+@cache
+def _answering_statement() -> Select[Any]:
+    return (
+        select(
+            Assignment,
+            Comparison.project_id,
+            Comparison.condition_id,
+            Comparison.kind,
+            Comparison.criterion,
+            Condition.prompt,
+            Project.settings,
+        )
+        .join(Comparison, Comparison.id == Assignment.comparison_id)
+        .join(Condition, Condition.id == Comparison.condition_id)
+        .join(Project, Project.id == Comparison.project_id)
+        .where(Assignment.id == bindparam("of_assignment"), Assignment.person_id == bindparam("of_person"))
+        .with_for_update(of=Assignment)
+        .execution_options(populate_existing=True)
+    )
+
+
+def lock_to_answer(session: Session, assignment_id: int, person_id: int) -> ToAnswer | None:
+    """The person's assignment, locked, with what an answer needs; None where it is not theirs."""
+    who = {"of_assignment": assignment_id, "of_person": person_id}
+    row = session.execute(_answering_statement(), who).one_or_none()
+    if row is None:
+        return None
+    assignment, project_id, condition_id, kind, criterion, prompt, settings = row
+    return ToAnswer(
+        assignment, project_id, condition_id, ComparisonKind(kind), Criterion(criterion), prompt, settings or {}
+    )
+
+
+def lock_assignment(session: Session, assignment_id: int, person_id: int) -> Assignment | None:
+    """The person's assignment, locked until the transaction ends; None where it is not theirs."""
+    query = (
+        select(Assignment)
+        .where(Assignment.id == assignment_id, Assignment.person_id == person_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return session.scalar(query)
+
+
+def has_other_live(session: Session, assignment: Assignment) -> bool:
+    """Whether the person has another live assignment of the same comparison for the same purpose."""
+    other = exists().where(
+        Assignment.comparison_id == assignment.comparison_id,
+        Assignment.person_id == assignment.person_id,
+        Assignment.purpose == assignment.purpose,
+        Assignment.id != assignment.id,
+        Assignment.state.in_(LIVE),
+    )
+    return bool(session.scalar(select(other)))
+
+
+def expire(session: Session, now: datetime, limit: int) -> tuple[int, Counter[int]]:
+    """Ends leases that ran out; how many, and how many slots each comparison gets back."""
+    a = aliased(Assignment, name="a")
+    ran_out = (
+        select(a.id)
+        .where(text("a.state = 'leased'"), a.lease_expires_at < now)
+        .order_by(a.lease_expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=a)
+    )
+    statement = (
+        update(Assignment)
+        .where(Assignment.id.in_(ran_out), Assignment.state == AssignmentState.LEASED)
+        .values(state=AssignmentState.EXPIRED.value, ended_at=now)
+        .returning(Assignment.comparison_id, Assignment.purpose)
+        .execution_options(synchronize_session=False)
+    )
+    ended = session.execute(statement).all()
+    return len(ended), Counter(comparison for comparison, purpose in ended if purpose == Purpose.REGULAR)
