@@ -410,6 +410,10 @@ def test_a_base_is_named_by_words(tmp_path: Path) -> None:
         load_backbone(flux.path)
     with pytest.raises(ModelError, match="takes no ControlNet"):
         load_backbone(f"{resolve_base('sd_inpaint_debug').path}+{flux.controlnet}")
+    for base, other in (("flux_controlnet", "sd3_controlnet"), ("sd3_controlnet", "flux_controlnet")):
+        one, two = resolve_base(f"{base}_debug"), resolve_base(f"{other}_debug")
+        with pytest.raises(ModelError, match="which does not fit a"):
+            load_backbone(f"{one.path}+{two.controlnet}")
     with pytest.raises(ModelError, match="holds no config"):
         load_backbone(f"{flux.path}+{tmp_path}")
     (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')

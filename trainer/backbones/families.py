@@ -30,8 +30,8 @@ class Family:
     backbone: str
     pipelines: tuple[str, ...]
     """Pipeline classes that a base's model_index.json may name."""
-    controlnet: bool = False
-    """Whether a base of this family needs a ControlNet beside it."""
+    controlnets: tuple[str, ...] = ()
+    """Classes that the config.json of its ControlNet may name, where the family needs one."""
 
     def load_class(self) -> type[PipelineBackbone]:
         """The backbone class; imports torch and diffusers."""
@@ -43,10 +43,11 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         Family("flux_fill", "FluxFillBackbone", ("FluxFillPipeline",)),
-        Family("flux_controlnet", "FluxControlNetBackbone", ("FluxPipeline", "FluxControlNetPipeline"), True),
+        Family("flux_controlnet", "FluxControlNetBackbone", ("FluxPipeline", "FluxControlNetPipeline"),
+               ("FluxControlNetModel", "FluxInpaintControlNet")),
         Family("sd_inpaint", "SDInpaintBackbone", ("StableDiffusionInpaintPipeline",)),
         Family("sdxl_inpaint", "SDXLInpaintBackbone", ("StableDiffusionXLInpaintPipeline",)),
-        Family("sd3_controlnet", "SD3ControlNetBackbone", ("StableDiffusion3Pipeline",), controlnet=True),
+        Family("sd3_controlnet", "SD3ControlNetBackbone", ("StableDiffusion3Pipeline",), ("SD3ControlNetModel",)),
         Family("qwen_image_edit", "QwenImageEditBackbone", ("QwenImageEditPipeline",)),
     )
 }  # fmt: skip
@@ -74,7 +75,7 @@ def resolve_base(base: str) -> Base:
 
         family = FAMILIES[base.removesuffix(DEBUG_SUFFIX)]
         folder = debug_folder(family.name)
-        return Base(str(folder), str(folder / "controlnet") if family.controlnet else None)
+        return Base(str(folder), str(folder / "controlnet") if family.controlnets else None)
     path, plus, controlnet = base.partition("+")
     if plus and not controlnet:
         raise ModelError("base_invalid", f"The base {base!r} names no ControlNet behind its plus sign.")
@@ -91,12 +92,14 @@ def _place(name: str, file: str) -> str:
 def family_of(base: Base, revision: str | None = None) -> Family:
     """The family of a base by the pipeline class in its model_index.json.
 
-    Raises ModelError where the class belongs to none, or a ControlNet is missing or one too many.
+    Raises ModelError where the class belongs to none, or a ControlNet is missing, one too many or of another family.
     """
-    name = _pipeline_class(base.path, revision)
+    name = _class_of(base.path, "model_index.json", revision)
     fitting = [family for family in FAMILIES.values() if name in family.pipelines]
-    found = next((family for family in fitting if family.controlnet == (base.controlnet is not None)), None)
+    found = next((family for family in fitting if bool(family.controlnets) == (base.controlnet is not None)), None)
     if found:
+        if base.controlnet and (kind := _class_of(base.controlnet, "config.json", None)) not in found.controlnets:
+            raise ModelError("controlnet_other", f"{base.controlnet} is a {kind}, which does not fit a {name}.")
         return found
     if fitting and base.controlnet is None:
         raise ModelError(
@@ -109,16 +112,18 @@ def family_of(base: Base, revision: str | None = None) -> Family:
     raise ModelError("family_unknown", f"{base.path} is a {name}; those that can be tuned are: {known}.")
 
 
-def _pipeline_class(path: str, revision: str | None) -> str:
-    file = Path(path) / "model_index.json"
+def _class_of(path: str, name: str, revision: str | None) -> str:
+    """The class that a model's config names; `name` is that config's file."""
+    file = Path(path) / name
     try:
         if file.is_file():
-            index = json.loads(file.read_text(encoding="utf-8"))
+            config = json.loads(file.read_text(encoding="utf-8"))
         else:
-            from diffusers import DiffusionPipeline
+            from diffusers import ControlNetModel, DiffusionPipeline
 
-            index = DiffusionPipeline.load_config(path, revision=revision)
-        return str(index["_class_name"])
+            reader: Any = DiffusionPipeline if name == DiffusionPipeline.config_name else ControlNetModel
+            config = reader.load_config(path, revision=revision)
+        return str(config["_class_name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError("model_unloadable", f"The base model {path!r} cannot be loaded: {first}") from error

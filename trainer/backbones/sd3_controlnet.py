@@ -50,7 +50,10 @@ class SD3ControlNetBackbone(RectifiedFlow, PipelineBackbone):
         except (ValueError, RuntimeError) as error:
             if "pos_embed_input" not in str(error):
                 raise
-            raise ModelError("not_for_inpainting", f"{base.controlnet} has no channel for a mask.") from error
+            raise ModelError(
+                "not_for_inpainting",
+                f"The ControlNet {base.controlnet} takes no channel of a mask beside the image: it cannot inpaint.",
+            ) from error
         index = DiffusionPipeline.load_config(base.path, revision=revision)
         absent = {name: None for name in ("text_encoder_3", "tokenizer_3") if not index.get(name, [None])[0]}
         return cls.pipeline_class.from_pretrained(

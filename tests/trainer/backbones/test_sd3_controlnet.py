@@ -96,5 +96,5 @@ def test_a_controlnet_without_a_mask_channel_is_refused(folder: Path, tmp_path: 
     from trainer.backbones.debug.sd3_controlnet import SHAPE
 
     SD3ControlNetModel(num_layers=1, **SHAPE).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="no channel for a mask"):
+    with pytest.raises(ModelError, match="no channel of a mask beside the image: it cannot inpaint"):
         load_backbone(f"{folder}+{tmp_path}", device="cpu")
