@@ -49,9 +49,13 @@ def _add_study(commands: Any) -> None:
         description="Makes candidates, pairs them by the exact judge, trains every arm at every seed, measures them on "
         "held-out conditions and writes study.md. Started again on the same folder it goes on where it stopped.",
     )
-    study.add_argument("--scale", choices=("smoke", "cpu", "gpu"), default="smoke", help="how large; see docs/study.md")
+    study.add_argument(
+        "--scale", choices=("smoke", "cpu", "gpu"), default="smoke", help="how large; gpu also makes a larger base"
+    )
     study.add_argument("--out", type=Path, help="folder of the study; var/study/SCALE if left out")
-    study.add_argument("--base", help="pipeline folder to tune; the shipped weights if left out")
+    study.add_argument(
+        "--base", help="pipeline folder to tune; if left out the shipped weights, for gpu a larger one made first"
+    )
     study.add_argument("--workers", type=int, help="processes; as many as cores for scale cpu, else one")
     study.add_argument("--report", type=Path, help="where study.md goes; the study's folder if left out")
     study.add_argument("--only-report", action="store_true", help="write the report from what is there, train nothing")
@@ -101,7 +105,7 @@ def _study(arguments: argparse.Namespace) -> None:
     from trainer.spatialworld.study.run import open_study, run_study
 
     out = arguments.out or Path("var/study") / arguments.scale
-    study = open_study(arguments.scale, out, arguments.base or "spatialworld", arguments.workers)
+    study = open_study(arguments.scale, out, arguments.base, arguments.workers)
     if not arguments.only_report:
         run_study(study)
     command = f"python -m trainer.spatialworld study --scale {arguments.scale}"

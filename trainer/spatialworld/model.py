@@ -40,6 +40,7 @@ class ModelConfig:
 
 
 DEFAULT = ModelConfig()
+LARGE = ModelConfig(heads=12, double_blocks=2, single_blocks=10)
 DEBUG = ModelConfig(heads=2, head_dim=16, axes=(4, 6, 6), double_blocks=1, single_blocks=1)
 
 

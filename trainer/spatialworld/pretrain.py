@@ -123,18 +123,18 @@ def flow_loss(model: FluxTransformer2DModel, data: Tensors, config: Pretraining,
     noisy = clean + t[:, None, None] * (noise - clean)
     mask = pack_mask(torch.from_numpy((masks > 127).astype(np.float32)), 4)
     tokens = torch.cat([noisy, data.encode(canvases), mask], dim=-1)
-    words = data.prompt[picks]
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+    words, place = data.prompt[picks], model.device
+    with torch.autocast(place.type, torch.bfloat16, enabled=config.bfloat16):
         velocity = model(
-            hidden_states=tokens,
-            encoder_hidden_states=data.text[words],
-            pooled_projections=data.pooled[words],
-            timestep=t,
-            img_ids=image_ids(16, 16),
-            txt_ids=torch.zeros(MAX_WORDS, 3),
+            hidden_states=tokens.to(place),
+            encoder_hidden_states=data.text[words].to(place),
+            pooled_projections=data.pooled[words].to(place),
+            timestep=t.to(place),
+            img_ids=image_ids(16, 16).to(place),
+            txt_ids=torch.zeros(MAX_WORDS, 3, device=place),
             return_dict=False,
         )[0]
-    return (velocity.float() - (noise - clean)).pow(2).mean()
+    return (velocity.float() - (noise - clean).to(place)).pow(2).mean()
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
@@ -176,7 +176,8 @@ def pretrain(
 ) -> Path:
     """Train for ``config.steps``; publishes a resumable state and the averaged pipeline every ``every`` seconds.
 
-    ``vae_dir`` holds the trained autoencoder. Returns the pipeline's folder. Raises FileExistsError if ``out`` already
+    ``vae_dir`` holds the trained autoencoder. The transformer is trained on the GPU if there is one. Returns the
+    pipeline's folder. Raises FileExistsError if ``out`` already
     holds a state and ``resume`` was not asked for.
     """
     from diffusers import AutoencoderKL
@@ -190,13 +191,16 @@ def pretrain(
     data = prepare(pipeline, config, cache)
     model = pipeline.transformer.train()
     start_as_identity(model, config.seed)
+    if torch.cuda.is_available():
+        model.cuda()
     ema = copy.deepcopy(model).eval().requires_grad_(False)
-    model.set_attn_processor(MixedPrecisionAttention())
+    if model.device.type == "cpu":
+        model.set_attn_processor(MixedPrecisionAttention())
     optimizers = optimizers_for(model, config)
     rates = [optimizer.defaults["lr"] for optimizer in optimizers]
     first, seconds = 0, 0.0
     if state_path.exists():
-        state = torch.load(state_path)
+        state = torch.load(state_path, map_location=model.device)
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainer.spatialworld.model import DEFAULT, ModelConfig
 
-def pretrain_all(out: Path, steps: int, vae_steps: int, seed: int, scenes: int, resume: bool) -> Path:
+
+def pretrain_all(
+    out: Path, steps: int, vae_steps: int, seed: int, scenes: int, resume: bool, sizes: ModelConfig = DEFAULT
+) -> Path:
     """Make everything under ``out`` and return the pipeline's folder. Parts that are finished are kept on resume.
 
     Raises FileExistsError if ``out`` holds a pre-training and ``resume`` was not asked for.
@@ -19,7 +23,7 @@ def pretrain_all(out: Path, steps: int, vae_steps: int, seed: int, scenes: int, 
     if not (vae / "done").exists():
         train_vae(vae, VaeTraining(steps=vae_steps, seed=seed, scenes=min(scenes, 8000)), cache)
         (vae / "done").touch()
-    return pretrain(out, Pretraining(steps=steps, seed=seed, scenes=scenes), vae, cache, resume)
+    return pretrain(out, Pretraining(steps=steps, seed=seed, scenes=scenes), vae, cache, resume, sizes=sizes)
 
 
 def ship(pipeline: Path, vae: Path, out: Path) -> Path:

@@ -76,6 +76,17 @@ ARMS: tuple[Arm, ...] = (
         same_compute_as="full"),
     Arm("mask_dpo_same_compute", "MaskDPO, as long as the full objective takes", "compute", like="mask_dpo",
         same_compute_as="full"),
+    Arm("anchor_sft", "MaskDPO + the winner's inpainting loss at its own noise", "options",
+        {"objective.anchor.sft": 1.0}, like="mask_dpo"),
+    Arm("anchor_dpop", "MaskDPO + DPOP", "options", {"objective.anchor.dpop": 1.0}, like="mask_dpo"),
+    Arm("lose_gradient", "MaskDPO, half the loser's gradient", "options",
+        {"objective.anchor.lose_gradient": 0.5}, like="mask_dpo"),
+    Arm("auto_beta", "MaskDPO, beta driven to mean sigmoid(-margin) 0.4", "options",
+        {"objective.auto_beta.target": 0.4}, like="mask_dpo"),
+    Arm("tracked_noise", "MaskDPO at the candidates' own noise", "options",
+        {"objective.noise": "tracked"}, like="mask_dpo"),
+    Arm("reason_weights", "MaskDPO, viewpoint errors weigh double", "options",
+        {"objective.reason_weights.viewpoint": 2.0}, like="mask_dpo"),
 )  # fmt: skip
 
 BASE = "base"
@@ -127,7 +138,7 @@ def common_config(study: Study, steps: int, seed: int) -> RunConfig:
 
 
 def config_of(study: Study, steps: int, seed: int, *overrides: Overrides) -> RunConfig:
-    """The common config with overrides, later ones first in force. An arm without SFT's pairs has no window to keep."""
+    """The common config with overrides; of two for one key the later holds."""
     config = common_config(study, steps, seed)
     for each in overrides:
         config = apply_overrides(config, each)

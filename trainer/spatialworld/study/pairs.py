@@ -12,6 +12,7 @@ from PIL import Image
 from trainer.contract.images import encode_png
 from trainer.contract.snapshot import ConditionInput, PairInput, WinnerInput, write_snapshot
 from trainer.spatialworld.scenes import Condition
+from trainer.spatialworld.study.conditions import noise_seed
 from trainer.spatialworld.study.pool import Candidates, pasted
 
 HIGH_CONTRAST = 0.5
@@ -111,7 +112,13 @@ def freeze(folder: Path, rule: PairRule, conditions: Sequence[Condition], candid
         win, lose = f"{name}-{pair.win}", f"{name}-{pair.lose}"
         reasons = tuple(word for word in str(candidates.reasons[pair.condition, pair.lose]).split(",") if word)
         good, bad = png(pair.condition, pair.win), png(pair.condition, pair.lose)
-        pairs.append(PairInput(f"{win}-{pair.lose}", name, good, bad, win, lose, pair.p_win, reasons))
+        seeds = [noise_seed("train", pair.condition, draw) for draw in (pair.win, pair.lose)]
+        pairs.append(
+            PairInput(
+                f"{win}-{pair.lose}", name, good, bad, win, lose, pair.p_win, reasons,
+                win_seed=seeds[0], lose_seed=seeds[1],
+            )
+        )  # fmt: skip
         winners[win] = WinnerInput(name, good, win, pair.p_win)
     write_snapshot(
         folder,

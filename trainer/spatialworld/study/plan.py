@@ -18,6 +18,7 @@ from trainer.spatialworld.study.tasks import (
     BaseTask,
     CellTask,
     JudgeTask,
+    PretrainTask,
     SnapshotTask,
     Task,
     pool_tasks,
@@ -29,6 +30,11 @@ LABEL_ERROR, LABEL_ANNOTATORS = 0.3, 3
 """Annotators of the question whether soft labels help: they must disagree for a difference to be possible."""
 DATA_ARM = "mask_dpo"
 """The arm by which the data questions are asked."""
+
+
+def base_tasks(study: Study) -> list[Task]:
+    """Phase 0: a larger base, where the scale asks for one and none was given."""
+    return [PretrainTask()] if study.scale.pretrain_steps and study.given_base is None else []
 
 
 def candidate_tasks(study: Study) -> list[Task]:

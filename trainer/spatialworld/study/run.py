@@ -17,6 +17,7 @@ from pathlib import Path
 from trainer.contract.files import write_durably
 from trainer.spatialworld.study.plan import (
     arm_tasks,
+    base_tasks,
     candidate_tasks,
     chosen_settings,
     data_tasks,
@@ -29,11 +30,11 @@ from trainer.spatialworld.study.tasks import Interrupted, Task
 SETTINGS = "study.json"
 
 
-def open_study(scale: str, out: Path, base: str, workers: int | None) -> Study:
+def open_study(scale: str, out: Path, base: str | None, workers: int | None) -> Study:
     """The study of a folder, new or begun earlier. Raises ValueError where the folder holds another one."""
     cores = os.cpu_count() or 1
     study = Study(out, SCALES[scale], base, threads=1 if scale != "gpu" else cores, workers=workers or _workers(scale))
-    settings = {"base": base, "scale": json.loads(json.dumps(asdict(study.scale)))}
+    settings = {"base": study.base, "scale": json.loads(json.dumps(asdict(study.scale)))}
     path = out / SETTINGS
     if path.exists():
         before = json.loads(path.read_text())
@@ -56,7 +57,7 @@ def run_study(study: Study) -> None:
     """Make everything that is missing. Raises Interrupted when asked to stop."""
     progress = Progress(study)
     with _executor(study) as executor:
-        for tasks in (candidate_tasks, pair_tasks, trial_tasks):
+        for tasks in (base_tasks, candidate_tasks, pair_tasks, trial_tasks):
             _perform_all(study, tasks(study), executor, progress)
         settings = chosen_settings(study)
         _perform_all(study, [*arm_tasks(study, settings), *data_tasks(study, settings)], executor, progress)
@@ -65,7 +66,7 @@ def run_study(study: Study) -> None:
 def all_tasks(study: Study) -> Iterator[Task]:
     """Every task, with the settings as far as trials have chosen them: for counting."""
     settings = chosen_settings(study)
-    for tasks in (candidate_tasks, pair_tasks, trial_tasks):
+    for tasks in (base_tasks, candidate_tasks, pair_tasks, trial_tasks):
         yield from tasks(study)
     yield from arm_tasks(study, settings)
     yield from data_tasks(study, settings)

@@ -47,6 +47,8 @@ class Scale:
     judged_scenes: int = 2000
     chunk: int = 32
     """Conditions of a pool's file."""
+    pretrain_steps: int = 0
+    """Steps for which a larger base is pre-trained first, where none is given; 0 takes the shipped weights."""
 
 
 SMOKE = Scale(
@@ -55,9 +57,9 @@ SMOKE = Scale(
     groups=(), data_seeds=(0,), judged_scenes=60, chunk=12,
 )  # fmt: skip
 CPU = Scale(
-    name="cpu", conditions=480, pool_draws=8, pairs=2000, test_conditions=160, draws=2, test_pairs=160,
-    trial_conditions=96, trials=4, trial_steps=80, steps=160, pairs_per_step=8, replay_per_step=16, rank=32,
-    sampling_steps=10, seeds=(0, 1, 2), groups=("readings", "windows", "compute", "options"), data_seeds=(0,),
+    name="cpu", conditions=480, pool_draws=8, pairs=2000, test_conditions=128, draws=2, test_pairs=128,
+    trial_conditions=96, trials=4, trial_steps=50, steps=120, pairs_per_step=8, replay_per_step=16, rank=32,
+    sampling_steps=8, seeds=(0, 1, 2), groups=("readings", "windows", "compute", "options"), data_seeds=(0,),
     data_pairs=(50, 200, 800), data_errors=(0.1, 0.2, 0.4), data_choices=("high_contrast", "scale"),
     data_labels=("hard", "soft"),
 )  # fmt: skip
@@ -67,20 +69,33 @@ GPU = Scale(
     sampling_steps=16, seeds=(0, 1, 2, 3, 4), groups=("readings", "windows", "compute", "options"),
     data_seeds=(0, 1, 2), data_pairs=(50, 200, 800, 2000, 5000), data_errors=(0.1, 0.2, 0.3, 0.4),
     data_choices=("high_contrast", "scale", "position", "viewpoint"), data_labels=("hard", "soft"), chunk=64,
+    pretrain_steps=20_000,
 )  # fmt: skip
 SCALES = {scale.name: scale for scale in (SMOKE, CPU, GPU)}
 
 
 @dataclass(frozen=True)
 class Study:
-    """Where a study lies, how large it is and which base it tunes (`spatialworld` or a pipeline's folder)."""
+    """Where a study lies, how large it is, and the pipeline's folder it tunes instead of the scale's own base."""
 
     root: Path
     scale: Scale
-    base: str = "spatialworld"
+    given_base: str | None = None
     threads: int = 1
     """CPU threads of a worker."""
     workers: int = field(default=1, compare=False)
+
+    @property
+    def base(self) -> str:
+        """The name or folder of the pipeline that is tuned."""
+        if self.given_base is None and self.scale.pretrain_steps:
+            return str((self.pretraining / "pipeline").resolve())
+        return self.given_base or "spatialworld"
+
+    @property
+    def pretraining(self) -> Path:
+        """Where this study's own base is made."""
+        return self.root / "base"
 
     def pool(self, role: str, chunk: int) -> Path:
         """Candidates of the conditions of one chunk."""

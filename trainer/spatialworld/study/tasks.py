@@ -272,6 +272,27 @@ class BaseTask:
 
 
 @dataclass(frozen=True)
+class PretrainTask:
+    """Pre-train a larger base than the shipped one."""
+
+    name: str = "the larger base"
+
+    def done(self, study: Study) -> bool:
+        return (study.pretraining / "finished").exists()
+
+    def cost(self, study: Study) -> float:
+        return 3.0 * 64 * study.scale.pretrain_steps
+
+    def run(self, study: Study) -> str:
+        from trainer.spatialworld.model import LARGE
+        from trainer.spatialworld.recipe import pretrain_all
+
+        pretrain_all(study.pretraining, study.scale.pretrain_steps, 1800, 0, 32_000, resume=True, sizes=LARGE)
+        (study.pretraining / "finished").touch()
+        return f"{study.scale.pretrain_steps} steps"
+
+
+@dataclass(frozen=True)
 class JudgeTask:
     """Hold the judge against the geometry that fresh scenes, clean and broken, were drawn with."""
 

@@ -41,6 +41,9 @@ def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert any("left" in line for line in lines)
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
     assert kept
+    assert main(["study", "--scale", "smoke", "--out", str(out), "--only-report"]) == 0
+    assert "not finished" in (out / "study.md").read_text()
+    capsys.readouterr()
 
     assert main(["study", "--scale", "smoke", "--out", str(out)]) == 0
     again = capsys.readouterr()
