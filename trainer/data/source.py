@@ -20,14 +20,13 @@ from trainer.data.crops import SubjectMask, Window, crop_and_scale
 from trainer.data.shards import ShardStore, content_key
 from trainer.fingerprint import fingerprint
 from trainer.objectives import pool_mask
+from trainer.parallel import ALONE, Processes
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone, Tensors
 
 Pixels = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-GREY = 128
-"""Fill of the background before a condition is cropped: what the masked image has there anyway."""
 DECODED = 64
 """Decoded images kept in memory while encoding."""
 GIVEN = "given."
@@ -95,7 +94,8 @@ class TrainingData:
         self._backbone = backbone
         self._batch = encode_batch
         self._store = ShardStore(None) if store is None else store
-        self._encoders = fingerprint(backbone.encoders())
+        # families may share encoders and still make different conditionings of a picture
+        self._encoders = f"{backbone.family} {fingerprint(backbone.encoders())}"
         self.pairs: list[Pair] = snapshot.pairs_of("train")
         self.held_out: list[Pair] = snapshot.pairs_of("validation")[:held_out_pairs]
         if not self.pairs:
@@ -111,13 +111,18 @@ class TrainingData:
 
     # --- building ---------------------------------------------------------------------------------------------------
 
-    def encode(self, crops: Iterable[Crop] = (), progress: Progress | None = None) -> None:
+    def encode(
+        self, crops: Iterable[Crop] = (), progress: Progress | None = None, processes: Processes = ALONE
+    ) -> None:
         """Encode the texts, conditions and images of training and validation, and these crops of CAPO.
 
-        `progress(done, total)` is called before the first batch and after each one, where anything is missing.
+        `progress(done, total)` is called before the first batch and after each one, where anything is missing. Several
+        processes share the batches out.
         """
         self._check_sizes(self.conditions)
         batches = [batch for batch in self._batches(crops) if self._store.missing(item.key for item in batch)]
+        processes.wait()
+        batches = list(processes.share(batches))
         done, total = 0, sum(len(batch) for batch in batches)
         if progress and total:
             progress(0, total)
@@ -130,6 +135,8 @@ class TrainingData:
         finally:
             self._store.flush()
             self._pixels.cache_clear()
+        processes.wait()
+        self._store.reopen()
 
     def _batches(self, crops: Iterable[Crop]) -> Iterator[list[_Item]]:
         items = [_Item("text", self.text_key(row.condition_id), row) for row in self.conditions]
@@ -208,9 +215,10 @@ class TrainingData:
         return pixels if window is None else crop_and_scale(pixels, window)
 
     def _masked_pixels(self, row: Condition) -> Pixels:
-        """A condition's image with grey for background: what may be cropped without letting the target leak in."""
+        """A condition's image with the family's fill for background: what may be cropped without showing the target."""
         background = (self._pixels(row.mask, "L") >= 128)[..., None]
-        return np.where(background, np.uint8(GREY), self._pixels(row.image, "RGB"))
+        fill = np.uint8(round((self._backbone.fill + 1) * 127.5))
+        return np.where(background, fill, self._pixels(row.image, "RGB"))
 
     def _subject(self, condition_id: str) -> SubjectMask:
         """Where a condition's subject is, for drawing windows."""

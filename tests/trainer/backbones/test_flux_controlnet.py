@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,3 +64,18 @@ def test_a_controlnet_without_mask_channels_is_refused(backbone: Any, tmp_path: 
     FluxControlNetModel(num_layers=1, num_single_layers=0, **SHAPE).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="4 packed channels of a mask beside the image's latents: it cannot inpaint"):
         load_backbone(f"{resolve_base('flux_controlnet_debug').path}+{tmp_path}", device="cpu")
+
+
+def test_families_with_the_same_encoders_do_not_share_cached_conditionings(
+    backbone: Any, snapshot_folder: Path
+) -> None:
+    from trainer.backbones.load import load_backbone
+    from trainer.contract.snapshot import verify_snapshot
+    from trainer.data.source import TrainingData
+    from trainer.fingerprint import fingerprint
+
+    fill = load_backbone("flux_fill_debug", dtype="float32", device="cpu")
+    assert fingerprint(fill.encoders()) == fingerprint(backbone.encoders())
+    snapshot = verify_snapshot(snapshot_folder)
+    one, other = (TrainingData(snapshot, each, held_out_pairs=1) for each in (fill, backbone))
+    assert one.condition_key("c0") != other.condition_key("c0")
