@@ -61,6 +61,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # The longest begin first, so that none is left to run alone at the end.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if not config.getoption("--embedded"):
         return
     without = [item for item in items if not any(item.get_closest_marker(need) for need in NEEDS)]

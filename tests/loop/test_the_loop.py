@@ -22,8 +22,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.services import free_port
 
 # A part of the demo: enough that what the exact judge says of the tuned generator lies above chance.
-CONDITIONS = 160
-STEPS = 200
+CONDITIONS = 120
+STEPS = 150
 JUDGED_BY_HAND = 4
 # Every wait is for a condition; this only ends a test whose condition never comes.
 DEADLINE_SECONDS = 900.0
