@@ -353,6 +353,30 @@ def test_a_continued_adapter_starts_from_its_parent_and_keeps_it_as_the_referenc
     assert trained == other.trainable().keys()
 
 
+def test_all_weights_can_be_trained_and_read_back(case: Case, tmp_path: Path) -> None:
+    """Full fine-tuning: a frozen copy is the reference; the denoiser is written as the part of a pipeline it is."""
+    backbone = load(case)
+    image, mask = condition()
+    noise, t = noise_for(backbone), torch.tensor([0.4, 0.9])
+    given, text = encoded(backbone, image * 2 - 1, mask)
+    base = backbone.predict(noise, t, given, text)
+    backbone.train_fully(copy_reference=True)
+    backbone.drop_text_encoders()
+    backbone.drop_vae()
+    backbone.predict(noise, t, given, text).square().mean().backward()
+    with torch.no_grad():
+        for parameter in backbone.trainable().values():
+            if parameter.grad is not None:
+                parameter.add_(0.01)
+        moved = backbone.predict(noise, t, given, text)
+        with backbone.reference():
+            assert torch.equal(backbone.predict(noise, t, given, text), base)
+    assert (moved - base).abs().max() > 1e-3
+    backbone.export_model(tmp_path, {name: value.detach() for name, value in backbone.trainable().items()})
+    read = type(backbone.denoiser).from_pretrained(tmp_path / backbone.denoiser_name)
+    assert all(torch.equal(value, read.state_dict()[name]) for name, value in backbone.trainable().items())
+
+
 def test_half_precision_computes_nearly_the_same(case: Case) -> None:
     """bfloat16 products on a CPU; weights of the adapter, predictions and gradients stay float32."""
     from trainer.backbones.load import load_backbone
