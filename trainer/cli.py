@@ -342,8 +342,9 @@ def _run_evaluate(options: argparse.Namespace) -> int:
 
 def _export(commands: Any) -> None:
     parser = _command(
-        commands, "export", _run_export, "copy a run's LoRA out, checked by its hash",
-        "The folder can be given to `load_lora_weights` of the base's own pipeline.",
+        commands, "export", _run_export, "copy out what a run has trained, checked by its hash",
+        "A LoRA can be given to `load_lora_weights` of the base's own pipeline. Under full fine-tuning a finished run\n"
+        "gives a whole pipeline for `from_pretrained`, a checkpoint only its transformer or UNet.",
     )  # fmt: skip
     parser.add_argument("--run", dest="run_folder", type=Path, required=True, metavar="RUNDIR")
     parser.add_argument("--step", type=int, help="a checkpoint's step; without it the final adapter, else the newest")
@@ -354,19 +355,23 @@ def _run_export(options: argparse.Namespace) -> int:
     from trainer.checkpoint import check, last_good
 
     folder = RunFolder(options.run_folder)
-    if options.step is None and folder.adapter.is_dir():
-        source = folder.adapter
-    elif options.step is None:
+    source = _trained(folder.root) if options.step is None else None
+    if source is None and options.step is None:
         good = last_good(folder)
-        if good is None:
-            raise ConfigError("nothing_to_export", f"{options.run_folder} holds neither an adapter nor a checkpoint.")
-        source = good[1] / "adapter"
-    else:
+        source = _trained(good[1]) if good else None
+    elif source is None:
         path = folder.checkpoint(options.step)
         check(path)
-        source = path / "adapter"
+        source = _trained(path)
+    if source is None:
+        raise ConfigError("nothing_to_export", f"{options.run_folder} holds neither an adapter nor a checkpoint.")
     if options.out.exists():
         raise ConfigError("out_exists", f"{options.out} exists already; name a new folder.")
     shutil.copytree(source, options.out)
-    print(json.dumps({"adapter": str(options.out), "source": source.name}) if options.json else options.out)
+    print(json.dumps({source.name: str(options.out), "source": str(source)}) if options.json else options.out)
     return ExitCode.FINISHED
+
+
+def _trained(folder: Path) -> Path | None:
+    """The LoRA or the model in a run's or checkpoint's folder."""
+    return next((folder / name for name in ("adapter", "model") if (folder / name).is_dir()), None)

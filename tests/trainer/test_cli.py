@@ -88,3 +88,23 @@ def test_export_checks_and_copies(
     assert main(["export", "--run", str(run), "--step", "2", "--out", str(tmp_path / "b")]) == ExitCode.FINISHED
     assert main(["export", "--run", str(run), "--out", str(tmp_path / "a")]) == ExitCode.BAD_CONFIG
     assert main(["export", "--run", str(run), "--step", "1", "--out", str(tmp_path / "c")]) == ExitCode.DISK
+    empty = ["export", "--run", str(tmp_path / "nothing"), "--out", str(tmp_path / "d")]
+    assert main(empty) == ExitCode.BAD_CONFIG
+
+
+def test_a_fully_tuned_model_is_exported_whole(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trainer.backbones.load import load_backbone
+
+    run, config = tmp_path / "run", tmp_path / "config.json"
+    config.write_text(smoke.model_dump_json())
+    few = {"training.method": "full", "training.steps": 1, "samples.every": 0, "validation.every": 0}
+    train = ["train", "--config", str(config), "--snapshot", str(snapshot_folder), "--out", str(run)]
+    assert main([*train, *(f"--set={name}={value}" for name, value in few.items())]) == ExitCode.FINISHED
+    capsys.readouterr()
+    assert main(["export", "--run", str(run), "--out", str(tmp_path / "whole"), "--json"]) == ExitCode.FINISHED
+    assert json.loads(capsys.readouterr().out)["model"] == str(tmp_path / "whole")
+    assert load_backbone(str(tmp_path / "whole"), device="cpu").family == "flux_fill"
+    assert main(["export", "--run", str(run), "--step", "1", "--out", str(tmp_path / "part")]) == ExitCode.FINISHED
+    assert [part.name for part in (tmp_path / "part").iterdir()] == ["transformer"]
