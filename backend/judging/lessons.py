@@ -249,10 +249,9 @@ def teach_from_verdicts(
         if purpose is None:
             break
         facts = repository.facts(session, comparison_id)
-        order = repository.positions(session, comparison_id)
-        shown = repository.shown_candidates(session, comparison_id, order)
-        candidates = [each.candidate_id for each in shown]
-        verdicts = repository_simulation.verdicts_shown(session, comparison_id, order)
+        entries = repository_lessons.entries(session, comparison_id)
+        candidates = list(entries.values())
+        verdicts = repository_simulation.verdicts_shown(session, comparison_id, list(entries))
         expected = _sure_answer(ComparisonKind(facts.kind), verdicts)
         if expected is None or _hash(candidates) in seen:
             continue

@@ -1,6 +1,7 @@
 """Pages on which leads say how judging goes in a project: its settings and its guidelines."""
 
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
@@ -49,22 +50,25 @@ class SettingField:
     least: float | None = None
     most: float | None = None
     step: str = "1"
+    required: bool = True
 
 
 def _field(name: str, info: FieldInfo) -> SettingField | None:
     group = next((group for group, names in GROUPS.items() if name in names), SERVING)
     words = info.description or ""
+    kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not NoneType]
     if info.annotation is bool:
         return SettingField(name, group, "checkbox", words)
     if get_origin(info.annotation) is Literal:
         return SettingField(
             name, group, "select", words, choices=tuple((each, each.capitalize()) for each in get_args(info.annotation))
         )
-    if info.annotation in (int, float):
+    if kinds[0] in (int, float):
         least = next((each.ge for each in info.metadata if isinstance(each, Ge)), None)
         most = next((each.le for each in info.metadata if isinstance(each, Le)), None)
-        step = "1" if info.annotation is int else "any"
-        return SettingField(name, group, "number", words, least=least, most=most, step=step)
+        step = "1" if kinds[0] is int else "any"
+        required = info.annotation in (int, float)
+        return SettingField(name, group, "number", words, least=least, most=most, step=step, required=required)
     return SettingField(name, group, "text", words) if info.annotation is str else None
 
 
@@ -102,7 +106,7 @@ def _values(form: SubmittedForm) -> dict[str, Any]:
         if field.kind == "checkbox":
             values[field.name] = form.get(field.name) == "yes"
         elif field.name in form:
-            values[field.name] = form.get(field.name)
+            values[field.name] = form.get(field.name) if field.required else form.get(field.name) or None
     return values
 
 

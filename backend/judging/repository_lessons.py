@@ -180,6 +180,13 @@ def candidates_judged(judgment: Judgment) -> list[int]:
     return [mark.candidate_id for mark in sorted(judgment.marks, key=lambda mark: mark.shown_position)]
 
 
+def entries(session: Session, comparison_id: int) -> dict[int, int]:
+    """{position: candidate id} of a comparison, in order."""
+    query = select(ComparisonCandidate.position, ComparisonCandidate.candidate_id)
+    query = query.where(ComparisonCandidate.comparison_id == comparison_id).order_by(ComparisonCandidate.position)
+    return {row.position: row.candidate_id for row in session.execute(query)}
+
+
 def comparisons_with_verdicts(session: Session, project_id: int, limit: int) -> list[int]:
     """Comparisons of the project all of whose candidates an exact judge has a verdict on, newest first."""
     judged = exists().where(Verdict.candidate_id == ComparisonCandidate.candidate_id, Verdict.rational.is_not(None))

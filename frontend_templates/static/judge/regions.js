@@ -29,8 +29,12 @@ export class Regions {
     judge.deck.dress("regions");
     const { root } = judge.stage;
     root.addEventListener("pointerdown", (event) => this.#press(event), { capture: true });
-    // While places are marked, a click on an image is one of them and no answer.
-    root.addEventListener("click", (event) => this.active && event.stopPropagation(), { capture: true });
+    // While places are marked, a click on an image is one of them and no answer; the keys stay the page's.
+    root.addEventListener("click", (event) => {
+      if (!this.active) return;
+      event.stopPropagation();
+      if (event.detail > 0) document.activeElement?.blur();
+    }, { capture: true });
     addEventListener("keydown", (event) => this.#key(event), { capture: true });
   }
 
