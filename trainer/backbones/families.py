@@ -47,7 +47,8 @@ FAMILIES: dict[str, Family] = {
                ("FluxControlNetModel", "FluxInpaintControlNet")),
         Family("sd_inpaint", "SDInpaintBackbone", ("StableDiffusionInpaintPipeline",)),
         Family("sdxl_inpaint", "SDXLInpaintBackbone", ("StableDiffusionXLInpaintPipeline",)),
-        Family("sd3_controlnet", "SD3ControlNetBackbone", ("StableDiffusion3Pipeline",), ("SD3ControlNetModel",)),
+        Family("sd3_controlnet", "SD3ControlNetBackbone",
+               ("StableDiffusion3Pipeline", "StableDiffusion3ControlNetInpaintingPipeline"), ("SD3ControlNetModel",)),
         Family("qwen_image_edit", "QwenImageEditBackbone", ("QwenImageEditPipeline",)),
     )
 }  # fmt: skip

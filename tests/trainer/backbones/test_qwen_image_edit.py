@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from torch import Tensor
 
 from trainer.backbones.debug.qwen_image_edit import build
 from trainer.backbones.load import load_backbone
-from trainer.backbones.qwen_image_edit import LONGEST_TEXT, QwenImageEditBackbone, edit_pictures
+from trainer.backbones.qwen_image_edit import LONGEST_TEXT, ImagePromptProcessor, QwenImageEditBackbone, edit_pictures
 from trainer.contract.errors import ModelError
 
 PROMPTS = ["a red car on a street", "a dog"]
@@ -19,9 +22,14 @@ HEIGHT, WIDTH = 32, 64
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("qwen")
     build(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def backbone(folder: Path) -> Any:
     return load_backbone(str(folder), dtype="float32", device="cpu")
 
 
@@ -110,6 +118,22 @@ def test_a_schedule_of_one_step_is_refused(backbone: QwenImageEditBackbone, canv
     condition, text = backbone.encode_condition(*canvas), backbone.encode_text(PROMPTS, *canvas)
     with pytest.raises(ModelError, match="at least 2 steps"):
         backbone.sample(noise_for(backbone), condition, text, steps=1, guidance=1.0)
+
+
+@pytest.mark.parametrize("kind", ["Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast"])
+def test_the_processor_loads_from_the_files_that_the_published_model_has(
+    folder: Path, tmp_path: Path, kind: str
+) -> None:
+    """With a config of its image part and one of its video part, and without torchvision."""
+    place = tmp_path / "processor"
+    shutil.copytree(folder / "processor", place)
+    settings = json.loads((place / "processor_config.json").read_text())["image_processor"]
+    (place / "processor_config.json").unlink()
+    (place / "preprocessor_config.json").write_text(json.dumps({**settings, "image_processor_type": kind}))
+    (place / "video_preprocessor_config.json").write_text('{"video_processor_type": "Qwen2VLVideoProcessor"}')
+    processor = ImagePromptProcessor.from_pretrained(str(tmp_path), subfolder="processor")
+    read = processor(text=["<|image_pad|>a dog"], images=[Image.new("RGB", (56, 84))], return_tensors="pt")
+    assert read["input_ids"].shape == (1, 2 * 3 + 2) and len(read["pixel_values"]) == 4 * 6
 
 
 def test_adapters_reach_attention_and_both_mlps_of_every_block_in_earnest() -> None:

@@ -90,6 +90,12 @@ def test_t5_may_be_absent(canvas: tuple[Tensor, Tensor], tmp_path: Path) -> None
     assert torch.isfinite(drawn).all()
 
 
+def test_a_pipeline_saved_with_its_controlnet_is_a_base_too(backbone: Any, tmp_path: Path) -> None:
+    backbone.pipeline.save_pretrained(tmp_path)
+    again: Any = load_backbone(f"{tmp_path}+{tmp_path / 'controlnet'}", dtype="float32", device="cpu")
+    assert (again.family, again.sizes()) == (backbone.family, backbone.sizes())
+
+
 def test_a_controlnet_without_a_mask_channel_is_refused(folder: Path, tmp_path: Path) -> None:
     from diffusers import SD3ControlNetModel
 
