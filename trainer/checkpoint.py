@@ -20,22 +20,29 @@ STATE = "state.safetensors"
 MANIFEST = "manifest.json"
 
 
-def save_checkpoint(folder: RunFolder, manifest: CheckpointManifest, policy: Policy, *, keep: int) -> Path:
+def save_checkpoint(
+    folder: RunFolder, manifest: CheckpointManifest, policy: Policy, *, keep: int, write: bool = True
+) -> Path:
     """Publish the state after `manifest.step` finished steps and remove checkpoints beyond the newest `keep`.
 
-    The manifest's list of files is filled in here. A crash leaves the checkpoint whole or absent. Raises StorageError
-    when the disk refuses; what was there stays.
+    The manifest's list of files is filled in here. Of several processes all call this and one writes. A crash leaves
+    the checkpoint whole or absent. Raises StorageError when the disk refuses; what was there stays.
     """
     from safetensors.torch import save_file
 
     final = folder.checkpoint(manifest.step)
     staged = final.with_name(f".{final.name}.staged")
+    tensors = policy.tensors(keep=write)
+    if not write:
+        with policy.shown():
+            policy.export(staged, write=False)
+        return final
     shutil.rmtree(staged, ignore_errors=True)
     try:
         staged.mkdir(parents=True)
         with policy.shown():
             policy.export(staged / policy.product)
-        save_file(policy.tensors(), staged / STATE)
+        save_file(tensors, staged / STATE)
         files = {
             path.relative_to(staged).as_posix(): sha256_file(path)
             for path in sorted(staged.rglob("*"))
@@ -92,13 +99,18 @@ def last_good(folder: RunFolder) -> tuple[CheckpointManifest, Path, list[str]] |
     return None
 
 
-def publish(folder: RunFolder, policy: Policy, base: Path | None) -> Path:
+def publish(folder: RunFolder, policy: Policy, base: Path | None, *, write: bool = True) -> Path:
     """Write the result, atomically: the final LoRA to `adapter/`, or a whole pipeline to `model/`.
 
-    The parts of the pipeline that were not trained come from the folder `base`.
+    The parts of the pipeline that were not trained come from the folder `base`. Of several processes all call this and
+    one writes.
     """
     final = folder.root / policy.product
     staged = folder.root / f".{final.name}.{os.getpid()}.staged"
+    if not write:
+        with policy.best():
+            policy.export(staged, write=False)
+        return final
     shutil.rmtree(staged, ignore_errors=True)
     try:
         with policy.best():

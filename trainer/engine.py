@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from trainer.backbones.load import load_backbone
 from trainer.checkpoint import last_good, load_state, publish, save_checkpoint
 from trainer.contract.checkpoint import CheckpointManifest, RunFolder, RunResult
 from trainer.contract.config import RunConfig
-from trainer.contract.errors import ExitCode, TrainerError, disk_problem
+from trainer.contract.errors import ConfigError, ExitCode, TrainerError, disk_problem
 from trainer.contract.events import (
     Cancelled,
     CheckpointEvent,
@@ -40,6 +41,7 @@ from trainer.data.source import Progress
 from trainer.evaluation.grid import Grid
 from trainer.evaluation.held_out import HeldOut
 from trainer.objectives import error_map
+from trainer.parallel import Processes
 from trainer.planner import plan
 from trainer.policy import Policy
 from trainer.prepare import add_policy, base_folder, prepare, prepare_reference
@@ -47,7 +49,7 @@ from trainer.reference import GUIDANCE, policy_prediction
 from trainer.schedule import learning_rate
 from trainer.self_check import check_masks, check_model
 from trainer.start import StopFlag, StopRequested, open_folder, remember_snapshot, stop_requests
-from trainer.telemetry import Telemetry, peak_memory_bytes
+from trainer.telemetry import SilentTelemetry, Telemetry, peak_memory_bytes
 from trainer.terms import Errors, StepCounts, Terms, combine, counts_of, errors_of
 
 if TYPE_CHECKING:
@@ -70,12 +72,15 @@ def train(
 
     `resume` goes on from the last good checkpoint, or starts where there is none. A changed snapshot or config, or a
     stale reference cache, is refused unless `force`. What is encoded is kept in `cache`, which runs may share; without
-    one it lies in the run folder until the run is finished. Raises TrainerError after writing it to the event stream.
+    one it lies in the run folder until the run is finished. Under torchrun every process calls this with the same
+    arguments and folders that all can read; the first one writes. Raises TrainerError after writing it to the event
+    stream.
     """
     folder = RunFolder(out)
-    open_folder(folder, config, resume=resume, force=force)
-    with EventWriter(folder.events) as events, stop_requests(folder) as stop:
-        run = _Run(folder, config, events, stop, cache)
+    with Processes.from_environment() as processes, stop_requests(folder) as stop, ExitStack() as stack:
+        processes.once(lambda: open_folder(folder, config, resume=resume, force=force))
+        events = stack.enter_context(EventWriter(folder.events)) if processes.main else None
+        run = _Run(folder, config, events, stop, cache, processes)
         try:
             return run.go(snapshot_folder, force=force)
         except TrainerError as error:
@@ -91,9 +96,16 @@ def train(
 
 class _Run:
     def __init__(
-        self, folder: RunFolder, config: RunConfig, events: EventWriter, stop: StopFlag, cache: Path | None
+        self,
+        folder: RunFolder,
+        config: RunConfig,
+        events: EventWriter | None,
+        stop: StopFlag,
+        cache: Path | None,
+        processes: Processes,
     ) -> None:
         self.folder, self.config, self.events, self.stop = folder, config, events, stop
+        self.processes, self.main = processes, processes.main
         self.cache = cache or folder.cache
         self.step = 0
         self.snapshot_hash = ""
@@ -106,20 +118,34 @@ class _Run:
         torch.manual_seed(config.training.seed)
         snapshot = verify_snapshot(snapshot_folder)
         self.snapshot_hash = snapshot.manifest.content_hash
-        remember_snapshot(self.folder, snapshot_folder, self.snapshot_hash, force=force)
-        self.good = last_good(self.folder)
-        self.telemetry = Telemetry(self.events, self.folder.tensorboard, self.good[0].step if self.good else 0)
+        self.processes.once(lambda: remember_snapshot(self.folder, snapshot_folder, self.snapshot_hash, force=force))
+        self.good = self.processes.once(lambda: last_good(self.folder))
+        self._check_processes(force=force)
+        first = self.good[0].step if self.good else 0
+        self.telemetry = Telemetry(self.events, self.folder.tensorboard, first) if self.events else SilentTelemetry()
 
-        self.backbone = load_backbone(config.model.base, revision=config.model.revision, dtype=config.model.dtype)
+        self.backbone = load_backbone(
+            config.model.base, revision=config.model.revision, dtype=config.model.dtype, device=self.processes.device
+        )
         self._announce()
         try:
             self._prepare(snapshot, force=force)
         except StopRequested:
-            self.step = self.good[0].step if self.good else 0
+            if self.good:
+                self.step, self.checkpoint = self.good[0].step, self._relative(self.good[1])
             return self._cancel()
         self._check_itself()
         self._restore()
         return self._loop()
+
+    def _check_processes(self, *, force: bool) -> None:
+        before, now = self.good[0].processes if self.good else self.processes.count, self.processes.count
+        if before != now and not force:
+            raise ConfigError(
+                "processes_changed",
+                f"The run was shared by {before} process{'es' * (before > 1)}, not {now}: its sums would be taken in "
+                f"another order. Start {before}, or force it.",
+            )
 
     # --- start ----------------------------------------------------------------------------------------------------
 
@@ -136,18 +162,20 @@ class _Run:
     def _prepare(self, snapshot: Snapshot, *, force: bool) -> None:
         """Encode what the run needs, let the encoders go, and set policy, reference and optimizer up."""
         config, backbone = self.config, self.backbone
-        self.schedule = prepare(config, snapshot, backbone, self.cache, self._progress("encode"))
+        self.schedule = prepare(config, snapshot, backbone, self.cache, self._progress("encode"), self.processes)
+        full = config.training.method == "full"
+        self.processes.check_forwards(len(self.schedule.slots), sharded=full)
         self.data, self.builder = self.schedule.data, self.schedule.builder
         self.grid = Grid(snapshot, backbone, config.samples)
         backbone.drop_text_encoders()
         if not self.grid:
             backbone.drop_vae()
-        add_policy(config, backbone)
+        add_policy(config, backbone, self.processes)
         self.policy = Policy(config, backbone)
         if self.good is None:
             self.telemetry.emit(Plan(values=plan(config, backbone.sizes(), len(self.data.pairs))))
         self.reference = prepare_reference(
-            config, backbone, self.schedule, self.cache, self._progress("reference"), force=force
+            config, backbone, self.schedule, self.cache, self._progress("reference"), self.processes, force=force
         )
         self.held_out = HeldOut(self.data.held_out, self.builder, backbone, config.objective, self.reference)
 
@@ -160,7 +188,7 @@ class _Run:
             if done in (0, total) or time.monotonic() - told >= PROGRESS_SECONDS:
                 self.telemetry.emit(ProgressEvent(step=self.step, what=what, done=done, total=total))
                 told = time.monotonic()
-            if self.stop and done < total:
+            if self.stop and done < total and self.processes.count == 1:
                 raise StopRequested
 
         return report
@@ -171,7 +199,7 @@ class _Run:
         manifest, path, passed = self.good
         load_state(path, manifest, self.policy)
         self.step = manifest.step
-        self.checkpoint = path.relative_to(self.folder.root).as_posix()
+        self.checkpoint = self._relative(path)
         self.telemetry.emit(
             Resumed(
                 snapshot=self.snapshot_hash, config_hash=self.config.config_hash(), step=self.step,
@@ -210,7 +238,7 @@ class _Run:
             self._look()
         telemetry.restart_clock()
         while self.step < steps and not self.policy.early_stop.due:
-            if self.stop:
+            if self.processes.any(bool(self.stop)):
                 return self._cancel()
             figures = self._train_step()
             self.step += 1
@@ -229,11 +257,14 @@ class _Run:
         pairs = self.schedule.pairs(self.step)
         self.policy.optimizer.zero_grad(set_to_none=True)
         figures: dict[str, float] = {}
-        for slots in self.schedule.slots:
+        for slots in self.processes.share(self.schedule.slots):
             _, _, terms = self._forward(self.step, pairs, slots, self.schedule.counts)
             terms.loss.backward()
             for name, value in terms.figures.items():
                 figures[name] = figures.get(name, 0.0) + value
+        if config.training.method == "lora":
+            self.processes.sum_gradients(self.policy.parameters.values())
+        figures = self.processes.sum_figures(figures)
         rate = learning_rate(config.optimizer, self.step, config.training.steps)
         figures["grad_norm"] = self.policy.update(self.step, rate)
         figures["learning_rate"] = rate
@@ -262,12 +293,15 @@ class _Run:
             return
         with self.policy.shown():
             if validating:
-                found = self.held_out.measure(self.step, GUIDANCE)
+                found = self.processes.agree(self.held_out.measure(self.step, GUIDANCE))
                 self.telemetry.emit(found)
                 self.policy.early_stop.look(self.step, found.values, self.policy.parameters)
             if sampling:
-                self.telemetry.emit(self.grid.draw(self.step, self.folder))
+                self.telemetry.emit(self.grid.draw(self.step, self.folder, write=self.main))
         self.telemetry.restart_clock()
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.folder.root).as_posix()
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
@@ -275,10 +309,11 @@ class _Run:
         begun = time.monotonic()
         manifest = CheckpointManifest(
             step=self.step, snapshot=self.snapshot_hash, config_hash=self.config.config_hash(),
-            sampler={"next_step": self.step}, early_stop=self.policy.early_stop.state,
+            sampler={"next_step": self.step}, early_stop=self.policy.early_stop.state, processes=self.processes.count,
         )  # fmt: skip
-        path = save_checkpoint(self.folder, manifest, self.policy, keep=self.config.checkpoints.keep)
-        self.checkpoint = path.relative_to(self.folder.root).as_posix()
+        path = save_checkpoint(self.folder, manifest, self.policy, keep=self.config.checkpoints.keep, write=self.main)
+        self.processes.wait()
+        self.checkpoint = self._relative(path)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         seconds = time.monotonic() - begun
         self.telemetry.emit(CheckpointEvent(step=self.step, path=self.checkpoint, bytes=size, seconds=seconds))
@@ -293,8 +328,10 @@ class _Run:
 
     def _finish(self) -> RunResult:
         full = self.config.training.method == "full"
-        path = publish(self.folder, self.policy, base_folder(self.config) if full else None)
-        shutil.rmtree(self.folder.cache, ignore_errors=True)
+        path = publish(self.folder, self.policy, base_folder(self.config) if full else None, write=self.main)
+        self.processes.wait()
+        if self.main:
+            shutil.rmtree(self.folder.cache, ignore_errors=True)
         values, early = {"peak_memory_bytes": peak_memory_bytes()}, self.policy.early_stop
         if early.state:
             values |= {"best_step": early.state["best_step"], "stopped_early": float(early.due)}
@@ -305,6 +342,8 @@ class _Run:
 
     def fail(self, code: str, message: str, exit_code: ExitCode) -> None:
         """Leave the error in the event stream and in result.json."""
+        if self.events is None:
+            return
         try:
             self.events.write(Failed(step=self.step, code=code, message=message, exit_code=int(exit_code)))
             self._result("failed", exit_code, message=message)
@@ -326,5 +365,6 @@ class _Run:
             adapter=adapter, model=model, checkpoint=self.checkpoint, snapshot=self.snapshot_hash,
             config_hash=self.config.config_hash(), values=values or {}, message=message,
         )  # fmt: skip
-        write_durably(self.folder.result, (result.model_dump_json(indent=1) + "\n").encode())
+        if self.main:
+            write_durably(self.folder.result, (result.model_dump_json(indent=1) + "\n").encode())
         return result

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from trainer.sharding import whole
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
@@ -31,7 +33,7 @@ def fingerprint(modules: Iterable[nn.Module], without: Collection[str] = ()) -> 
         digest.update(json.dumps(_plain(settings), sort_keys=True, default=str).encode())
         for name, value in module.state_dict().items():
             if isinstance(value, torch.Tensor) and name not in without:
-                digest.update(f"{name} {value.dtype} {tuple(value.shape)} {_sums(value)}".encode())
+                digest.update(f"{name} {value.dtype} {tuple(value.shape)} {_sums(whole(value))}".encode())
     return digest.hexdigest()
 
 

@@ -13,6 +13,7 @@ import torch
 from trainer.average import Average, swapped_in
 from trainer.contract.errors import ConfigError
 from trainer.early_stop import EarlyStop
+from trainer.sharding import like, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,29 +71,35 @@ class Policy:
         with swapped_in(self.parameters, best) if best else self.shown():
             yield
 
-    def export(self, folder: Path) -> None:
-        """Write the weights as they stand: a LoRA, or under full fine-tuning the denoiser in diffusers format."""
+    def export(self, folder: Path, *, write: bool = True) -> None:
+        """Write the weights as they stand: a LoRA, or under full fine-tuning the denoiser in diffusers format.
+
+        Of several processes all must call this, and one writes.
+        """
         if self._full:
-            weights = {name: whole(value) for name, value in self._backbone.denoiser.state_dict().items()}
-            self._backbone.export_model(folder, weights)
-        else:
+            weights = _gathered(self._backbone.denoiser.state_dict(), keep=write)
+            if write:
+                self._backbone.export_model(folder, weights)
+        elif write:
             self._backbone.export_adapter(folder)
 
     # --- its state ------------------------------------------------------------------------------------------------
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that a resumed run needs bit by bit, on the CPU: weights, moments, average, best weights."""
+    def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """Everything that a resumed run needs bit by bit, on the CPU: weights, moments, average, best weights.
+
+        Of several processes all must call this; it is empty in those that do not `keep`.
+        """
         groups: dict[str, Mapping[str, Tensor]] = {"weight": self.parameters, "best": self.early_stop.weights}
         if self.average:
             groups["average"] = self.average.values
         for moment in MOMENTS:
             state = self.optimizer.state
             groups[moment] = {n: state[p][moment] for n, p in self.parameters.items() if p in state}
-        return {
-            f"{group}/{name}": whole(value.detach()).cpu().contiguous()
-            for group, values in groups.items()
-            for name, value in values.items()
-        }
+        found: dict[str, Tensor] = {}
+        for group, values in groups.items():
+            found |= {f"{group}/{name}": value for name, value in _gathered(values, keep=keep).items()}
+        return found
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -117,17 +124,10 @@ class Policy:
                 self.early_stop.weights[name] = like(tensors[f"best/{name}"], parameter)
 
 
-def whole(value: Tensor) -> Tensor:
-    """A tensor that may be sharded over processes, gathered; all of them must call this."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value
-
-
-def like(value: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor on a parameter's device, sharded as the parameter is."""
-    placed = value.to(parameter.device)
-    if not hasattr(parameter, "full_tensor"):
-        return placed.clone()
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    assert isinstance(parameter, DTensor)
-    return distribute_tensor(placed, parameter.device_mesh, parameter.placements)
+def _gathered(values: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+    found = {}
+    for name, value in values.items():
+        gathered = whole(value.detach())
+        if keep:
+            found[name] = gathered.cpu().contiguous()
+    return found

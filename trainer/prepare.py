@@ -17,16 +17,18 @@ from trainer.backbones.load import compute_type, load_backbone
 from trainer.contract.snapshot import verify_snapshot
 from trainer.data.shards import ShardStore, content_key
 from trainer.fingerprint import fingerprint
+from trainer.parallel import ALONE, Processes
 from trainer.reference import (
     GUIDANCE,
     CachedReference,
     ModelReference,
     Reference,
     UntrainedReference,
+    claim_reference_folder,
     identity_of,
-    open_reference_store,
 )
 from trainer.schedule import Schedule
+from trainer.sharding import shard
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone
@@ -56,11 +58,13 @@ def fill_cache(
     return found
 
 
-def add_policy(config: RunConfig, backbone: Backbone) -> None:
-    """Put on the model what is trained."""
+def add_policy(config: RunConfig, backbone: Backbone, processes: Processes = ALONE) -> None:
+    """Put on the model what is trained; all weights are sharded over several processes."""
     lora = config.lora
     if config.training.method == "full":
         backbone.train_fully(copy_reference=config.reference.source == "model")
+        if processes.count > 1:
+            shard(backbone, processes.count)
     elif config.model.adapter:
         backbone.continue_adapter(Path(config.model.adapter))
     else:
@@ -76,11 +80,16 @@ def base_folder(config: RunConfig) -> Path:
 
 
 def prepare(
-    config: RunConfig, snapshot: Snapshot, backbone: Backbone, cache: Path, progress: Progress | None = None
+    config: RunConfig,
+    snapshot: Snapshot,
+    backbone: Backbone,
+    cache: Path,
+    progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> Schedule:
     """The schedule of a run, with everything it needs encoded; goes on where an earlier build was cut short."""
-    schedule = Schedule(config, snapshot, backbone, ShardStore(cache / ENCODED))
-    schedule.data.encode(schedule.crops(), progress)
+    schedule = Schedule(config, snapshot, backbone, ShardStore(cache / ENCODED), processes.count)
+    schedule.data.encode(schedule.crops(), progress, processes)
     return schedule
 
 
@@ -90,6 +99,7 @@ def prepare_reference(
     schedule: Schedule,
     cache: Path,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
     *,
     force: bool = False,
 ) -> Reference:
@@ -104,7 +114,8 @@ def prepare_reference(
     name = content_key(config.model.base, config.model.revision, config.model.adapter, config.training.method)[:12]
     weights = fingerprint(backbone.predictors(), without=() if full else backbone.trainable())
     identity = identity_of(weights, compute_type(config.model.dtype, backbone.device), GUIDANCE)
-    store = open_reference_store(cache / f"reference-{name}", identity, force=force)
-    reference = CachedReference(store, schedule.builder)
-    reference.fill(model, schedule.referenced(), progress)
+    folder = cache / f"reference-{name}"
+    processes.once(lambda: claim_reference_folder(folder, identity, force=force))
+    reference = CachedReference(ShardStore(folder), schedule.builder)
+    reference.fill(model, schedule.referenced(), progress, processes, together=full and processes.count > 1)
     return reference

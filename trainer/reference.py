@@ -22,6 +22,7 @@ from trainer.contract.files import write_durably
 from trainer.data.shards import ShardStore
 from trainer.noise import NOISE_SCHEME
 from trainer.objectives import error_map
+from trainer.parallel import ALONE, Processes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,25 +100,39 @@ class CachedReference:
         found = [self._store.one(self._builder.key(row), MAP) for row in batch.rows]
         return torch.stack(found).to(batch.t.device)
 
-    def fill(self, model: Reference, batches: Iterable[list[Row]], progress: Progress | None = None) -> None:
+    def fill(
+        self,
+        model: Reference,
+        batches: Iterable[list[Row]],
+        progress: Progress | None = None,
+        processes: Processes = ALONE,
+        *,
+        together: bool = False,
+    ) -> None:
         """Compute the maps that are missing; a batch is kept whole or not at all.
 
-        `progress(done, total)` counts rows, from 0, where anything is missing.
+        `progress(done, total)` counts rows, from 0, where anything is missing. Several processes share the batches out,
+        or compute each of them `together`, where the model is sharded over them.
         """
         keyed = [[(self._builder.key(row), row) for row in rows] for rows in batches]
         keyed = [rows for rows in keyed if self._store.missing(key for key, _ in rows)]
+        processes.wait()
+        keyed = keyed if together else list(processes.share(keyed))
         done, total = 0, sum(len(rows) for rows in keyed)
         if progress and total:
             progress(0, total)
         try:
             for rows in keyed:
                 maps = model.maps(self._builder.load([row for _, row in rows]))
-                self._store.put({key: {MAP: value} for (key, _), value in zip(rows, maps, strict=True)})
+                if processes.main or not together:
+                    self._store.put({key: {MAP: value} for (key, _), value in zip(rows, maps, strict=True)})
                 done += len(rows)
                 if progress:
                     progress(done, total)
         finally:
             self._store.flush()
+        processes.wait()
+        self._store.reopen()
 
 
 def identity_of(weights: str, dtype: torch.dtype, guidance: float) -> Identity:
@@ -125,8 +140,8 @@ def identity_of(weights: str, dtype: torch.dtype, guidance: float) -> Identity:
     return Identity(weights, str(dtype).removeprefix("torch."), NOISE_SCHEME, guidance)
 
 
-def open_reference_store(folder: Path, identity: Identity, *, force: bool) -> ShardStore:
-    """The store of a reference cache. Raises ConfigError when the maps in it are another reference's.
+def claim_reference_folder(folder: Path, identity: Identity, *, force: bool) -> None:
+    """Make or take up the folder of a reference cache. Raises ConfigError when the maps in it are another reference's.
 
     With `force`, what is stale is removed and the cache begins anew.
     """
@@ -143,9 +158,8 @@ def open_reference_store(folder: Path, identity: Identity, *, force: bool) -> Sh
             )
         if stale:
             shutil.rmtree(folder)
-    store = ShardStore(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     write_durably(record, json.dumps(asdict(identity), indent=1).encode())
-    return store
 
 
 def batches_of_rows(data: TrainingData, rows: Iterable[tuple[str, Row]], size: int) -> Iterator[list[Row]]:

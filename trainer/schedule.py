@@ -25,8 +25,11 @@ HELD_OUT_AT_ONCE = 16
 class Schedule:
     """Pairs, slots and rows of each step: functions of config and snapshot, not of where a run stands."""
 
-    def __init__(self, config: RunConfig, snapshot: Snapshot, backbone: Backbone, store: ShardStore) -> None:
+    def __init__(
+        self, config: RunConfig, snapshot: Snapshot, backbone: Backbone, store: ShardStore, processes: int = 1
+    ) -> None:
         training = config.training
+        micro_batch = training.micro_batch or -(-training.pairs_per_step // processes)
         held_out = config.validation.pairs if config.validation.every else 0
         self._steps = training.steps
         self.data = TrainingData(
@@ -36,7 +39,7 @@ class Schedule:
         self.builder = RowBuilder(self.data, backbone, config.objective, training.seed, draws)
         sizes = [self.data.size(pair.condition_id) for pair in self.data.pairs]
         self._order = PairOrder(sizes, training.pairs_per_step, training.seed)
-        self.slots = slots_of(training.pairs_per_step, training.micro_batch, config.objective)
+        self.slots = slots_of(training.pairs_per_step, micro_batch, config.objective)
         self.counts = counts_of(self.slots)
 
     def pairs(self, step: int) -> list[Pair]:

@@ -9,6 +9,7 @@ import torch
 
 from trainer.contract.errors import SelfCheckError
 from trainer.reference import policy_prediction, reference_prediction
+from trainer.sharding import whole
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone
@@ -36,7 +37,7 @@ def check_model(backbone: Backbone, batch: Batch, layout: Layout, terms: Terms, 
                 f"Before the first step the preference loss is {found['preference_loss']:.4f}, it must be ln 2 = "
                 "0.6931: policy and reference do not start equal.",
             )
-    norms = [p.grad.norm() for p in backbone.trainable().values() if p.grad is not None]
+    norms = [whole(p.grad.norm()) for p in backbone.trainable().values() if p.grad is not None]
     found["grad_norm"] = float(torch.stack(norms).norm()) if norms else 0.0
     if not found["grad_norm"] > 0:
         raise SelfCheckError("no_gradient", "No gradient reaches the weights in training: there is nothing to train.")

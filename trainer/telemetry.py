@@ -36,6 +36,9 @@ class Telemetry:
 
         self._events = events
         self._board = SummaryWriter(str(tensorboard), purge_step=first_step + 1)
+        self._forget()
+
+    def _forget(self) -> None:
         self._sums: dict[str, float] = defaultdict(float)
         self._steps = 0
         self._pairs = 0
@@ -106,3 +109,16 @@ class Telemetry:
     def close(self) -> None:
         """Flush TensorBoard."""
         self._board.close()
+
+
+class SilentTelemetry(Telemetry):
+    """Watches a run like `Telemetry` and writes nothing: for all processes but the first."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def emit(self, event: Event, *, durable: bool = False) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 20.0
 """Work that a crash may lose: a shard is written when it is this large or this old."""
+ABANDONED_SECONDS = 3600.0
+"""Age at which a half-written shard cannot be another process's work in hand."""
 SUFFIX = ".safetensors"
 
 
@@ -61,11 +63,17 @@ class ShardStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for staged in folder.glob(".*.part"):
-                staged.unlink(missing_ok=True)
-            for path in sorted(folder.glob("*" + SUFFIX)):
-                self._open(path)
+                if time.time() - staged.stat().st_mtime > ABANDONED_SECONDS:
+                    staged.unlink(missing_ok=True)
+            self.reopen()
         except OSError as error:
             raise StorageError("cache_unusable", f"The cache {folder} cannot be used: {error}.") from error
+
+    def reopen(self) -> None:
+        """See the shards that other processes have written since."""
+        for path in sorted(self.folder.glob("*" + SUFFIX)) if self.folder else ():
+            if path not in self._files:
+                self._open(path)
 
     def _open(self, path: Path) -> None:
         try:

@@ -32,8 +32,8 @@ class Grid:
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def draw(self, step: int, folder: RunFolder) -> Sample:
-        """Sample the grid, write it under the run folder, and return its event."""
+    def draw(self, step: int, folder: RunFolder, *, write: bool = True) -> Sample:
+        """Sample the grid, write it under the run folder (one of several processes does), and return its event."""
         target = folder.samples(step)
         target.mkdir(parents=True, exist_ok=True)
         images: list[SampleImage] = []
@@ -42,7 +42,8 @@ class Grid:
         verdicts = judge(pixels, [item.mask for item in self._prompted], [row.spec for row in self._rows])
         for row, item, image, verdict in zip(self._rows, self._prompted, pixels, verdicts, strict=True):
             file = target / f"{len(images):02d}-seed{item.seed}.png"
-            file.write_bytes(encode_png(Image.fromarray(image)))
+            if write:
+                file.write_bytes(encode_png(Image.fromarray(image)))
             images.append(
                 SampleImage(
                     condition_id=row.condition_id,
