@@ -20,22 +20,32 @@ from backend.kit.forms import SubmittedForm, read_form
 from backend.kit.pages import render
 from backend.kit.paging import PageRequest, Paging
 from backend.preferences.pages import criterion_choices
+from backend.preferences.plots import heat
 from backend.preferences.schemas import PairRules
-from backend.preferences.service import threshold_yield
+from backend.preferences.service import condition_pairs, threshold_yield
 
 router = APIRouter()
 
 # Pairs of a snapshot shown at once.
 PAIRS_A_PAGE = 24
+# What a form says of the rules as it stands; the other fields need reading.
+RULES = (
+    "criterion",
+    "threshold",
+    "min_votes",
+    "max_pairs_per_condition",
+    "max_pairs_per_subject",
+    "max_pairs_per_reason",
+)
+WEIGH_CHOICES = [("yes", "By reliability"), ("no", "All alike")]
 SIMULATED_CHOICES = [("yes", "People and simulated"), ("no", "People only")]
 
 
 def _fields(project: Project, given: Any) -> dict[str, Any]:
     """The rules' fields as a form or an address gives them; what is empty is left to its default."""
-    names = ("criterion", "threshold", "min_votes", "max_pairs_per_condition", "max_pairs_per_subject")
-    fields: dict[str, Any] = {name: given[name] for name in names if given.get(name)}
+    fields: dict[str, Any] = {name: given[name] for name in RULES if given.get(name)}
     simulated = given.get("simulated") or ("yes" if project.is_demo else "no")
-    return fields | {"include_simulated": simulated == "yes"}
+    return fields | {"include_simulated": simulated == "yes", "weigh_annotators": given.get("weigh") != "no"}
 
 
 def _datasets_page(
@@ -65,6 +75,9 @@ def _datasets_page(
         plot=yield_plot(figures),
         criteria=criterion_choices(session, project, figures.rules.criterion),
         simulated_choices=SIMULATED_CHOICES,
+        weigh_choices=WEIGH_CHOICES,
+        weights=sorted((figures.rules.weights or {}).values()),
+        rule_names=RULES,
         snapshots=snapshots,
         runs=repository.runs_using(session, [snapshot.id for snapshot in snapshots]),
         proposed=f"snapshot {repository.count_snapshots(session, project.id) + 1}",
@@ -149,3 +162,18 @@ def _frozen_pairs(
         for pair in shown
     ]
     return pairs, len(contents.pairs), False
+
+
+@router.get("/projects/{slug}/conditions/{condition_id}/pairs")
+def condition_pairs_page(
+    request: Request, project: ProjectForLead, condition_id: int, session: ReadSession
+) -> HTMLResponse:
+    """The posterior of every two candidates of a condition as a heat map, under the rules in the address."""
+    rules, _ = read_form(PairRules, _fields(project, request.query_params))
+    found = condition_pairs(session, project, rules or PairRules(), condition_id)
+    cells = {}
+    for pair in found.pairs:
+        shown = {"votes": pair.votes, "kept": pair.reason_out is None}
+        cells[pair.candidate_a, pair.candidate_b] = {"p": pair.p_a, **shown}
+        cells[pair.candidate_b, pair.candidate_a] = {"p": 1 - pair.p_a, **shown}
+    return render(request, "datasets/condition_pairs.html", project=project, found=found, cells=cells, heat=heat)

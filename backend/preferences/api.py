@@ -12,6 +12,7 @@ from backend.preferences import service, slices
 from backend.preferences.schemas import (
     REASON,
     SLICE,
+    ConditionPairsOut,
     LeaderboardOut,
     LossesOut,
     PairRules,
@@ -31,7 +32,9 @@ def _rules(
     min_votes: Annotated[int, Query(ge=1, le=1000)] = 1,
     max_pairs_per_condition: Annotated[int, Query(ge=1, le=1000)] = 8,
     max_pairs_per_subject: Annotated[int | None, Query(ge=1)] = None,
+    max_pairs_per_reason: Annotated[int | None, Query(ge=1)] = None,
     include_simulated: bool | None = None,
+    weigh_annotators: bool = True,
 ) -> PairRules:
     return PairRules(
         criterion=criterion,
@@ -39,7 +42,9 @@ def _rules(
         min_votes=min_votes,
         max_pairs_per_condition=max_pairs_per_condition,
         max_pairs_per_subject=max_pairs_per_subject,
+        max_pairs_per_reason=max_pairs_per_reason,
         include_simulated=include_simulated,
+        weigh_annotators=weigh_annotators,
     )
 
 
@@ -94,3 +99,11 @@ def pairs(project: ProjectForLead, session: ReadSession, rules: RulesQuery, page
 def pairs_yield(project: ProjectForLead, session: ReadSession, rules: RulesQuery) -> YieldOut:
     """How many pairs, conditions, subjects and winners each threshold would give, before anything is frozen."""
     return service.threshold_yield(session, project, rules)
+
+
+@router.get("/projects/{slug}/conditions/{condition_id}/pairs")
+def condition_pairs(
+    project: ProjectForLead, session: ReadSession, rules: RulesQuery, condition_id: int
+) -> ConditionPairsOut:
+    """The posterior p(win) of every pair of a condition's candidates, and why the rules leave a pair out."""
+    return service.condition_pairs(session, project, rules, condition_id)

@@ -3,7 +3,8 @@
 A pair of candidates that w annotators decided one way and l the other way (ties and both-bad half to each) has the
 posterior mean p(win) = (a + w) / (2a + w + l) of a Beta(a, a) prior: the probability that the next annotator prefers
 the winner. The prior says how far one vote can be trusted, and is learned from how often two annotators agree on the
-same pair: under it they agree with probability A = (a + 1) / (2a + 1), so a = (1 - A) / (2A - 1).
+same pair: under it they agree with probability A = (a + 1) / (2a + 1), so a = (1 - A) / (2A - 1). A vote counts by its
+annotator's weight (`reliability.weights`), so that one who guesses moves nothing.
 """
 
 from collections.abc import Iterable
@@ -20,30 +21,42 @@ AGREEMENT_BOUNDS = (0.55, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class PairVotes:
-    """Votes on one pair of candidates of a condition, `a` and `b` being candidate ids; ties exclude both-bad."""
+    """Votes on one pair of candidates of a condition, `a` and `b` being candidate ids; ties exclude both-bad.
+
+    Votes are sums of weights; `squares` are the sums of squared weights of the votes for a and for b, and `number` is
+    how many votes count. Both may be left away where every vote weighs one.
+    """
 
     condition: int
     a: int
     b: int
-    a_wins: int = 0
-    b_wins: int = 0
-    ties: int = 0
-    both_bad: int = 0
+    a_wins: float = 0
+    b_wins: float = 0
+    ties: float = 0
+    both_bad: float = 0
+    squares: tuple[float, float] | None = None
+    number: int | None = None
 
     @property
     def total(self) -> int:
-        return self.a_wins + self.b_wins + self.ties + self.both_bad
+        return round(self.a_wins + self.b_wins + self.ties + self.both_bad) if self.number is None else self.number
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateMarks:
-    """How often a candidate was marked win and lose, and how often each reason was given against it."""
+    """How often a candidate was marked win and lose, and how often each reason was given against it, by weight;
+    `number` is how many marks count, and may be left away where each weighs one."""
 
     condition: int
     candidate: int
-    wins: int = 0
-    losses: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
+    wins: float = 0
+    losses: float = 0
+    reasons: dict[str, float] = field(default_factory=dict)
+    number: int | None = None
+
+    @property
+    def total(self) -> int:
+        return round(self.wins + self.losses) if self.number is None else self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +83,14 @@ class ScoredCandidate:
 def agreement_of(pairs: Iterable[PairVotes]) -> tuple[float, int]:
     """The share of pairs of annotators that decided a pair alike, shrunk to the assumed one, and how many there were.
 
-    Only decided votes count: a tie is no opinion about which is better.
+    Only decided votes count, each two by the product of their weights: a tie is no opinion about which is better.
     """
-    same = every = 0
+    same = every = 0.0
     for pair in pairs:
-        decided = pair.a_wins + pair.b_wins
-        every += decided * (decided - 1) // 2
-        same += pair.a_wins * (pair.a_wins - 1) // 2 + pair.b_wins * (pair.b_wins - 1) // 2
-    return (same + ASSUMED_AGREEMENT * ASSUMED_WEIGHT) / (every + ASSUMED_WEIGHT), every
+        a_squares, b_squares = pair.squares or (pair.a_wins, pair.b_wins)
+        every += ((pair.a_wins + pair.b_wins) ** 2 - a_squares - b_squares) / 2
+        same += (pair.a_wins**2 - a_squares + pair.b_wins**2 - b_squares) / 2
+    return (same + ASSUMED_AGREEMENT * ASSUMED_WEIGHT) / (every + ASSUMED_WEIGHT), round(every)
 
 
 def prior_strength(agreement: float) -> float:
@@ -113,7 +126,7 @@ def score_pair(votes: PairVotes, strength: float) -> ScoredPair | None:
 def score_candidate(marks: CandidateMarks, strength: float) -> ScoredCandidate:
     """The posterior that an annotator marks the candidate a win."""
     p_win = posterior(marks.wins, marks.losses, strength)
-    return ScoredCandidate(marks.condition, marks.candidate, p_win, marks.wins + marks.losses)
+    return ScoredCandidate(marks.condition, marks.candidate, p_win, marks.total)
 
 
 def agreed_reasons(marks: CandidateMarks | None) -> tuple[str, ...]:

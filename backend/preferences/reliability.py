@@ -24,8 +24,13 @@ _EDGE = 1e-9
 class Reliability:
     """For each of n annotators: `value` r in [0, 1] (0.5 is guessing) with its 95 % interval `low`…`high`, `votes`,
     how many of theirs others judged too, and `guessing`, how many times likelier (natural logarithm) their votes are
-    of one who guesses than of one as reliable as the median. All [n]."""
+    of one who guesses than of one as reliable as the median. `coin` is the one-coin model's own r. All [n].
 
+    What an annotator said speaks for their own r in the one-coin model, which flatters a guesser where few judge each
+    unit. All but `coin` rests on what the others said alone.
+    """
+
+    coin: Floats
     value: Floats
     low: Floats
     high: Floats
@@ -45,8 +50,8 @@ def reliability(
 ) -> Reliability:
     """EM on votes [T] of `annotators` (0…size-1) on `units` (0…) that say whether the first is the better.
 
-    Votes on units that only one annotator judged say nothing of anybody and are left out. What is said beside the
-    value rests on what the others said of the same units alone, so that nobody vouches for themselves.
+    Votes on units that only one annotator judged say nothing of anybody and are left out. `assumed_votes` is the
+    weight of the assumed reliability, in votes.
     """
     who, unit = np.asarray(annotators, dtype=np.int64), np.asarray(units, dtype=np.int64)
     says = np.asarray(prefers_first, dtype=bool)
@@ -55,7 +60,7 @@ def reliability(
     counted = np.bincount(who[shared], minlength=size).astype(np.float64)
     votes = np.bincount(unit, minlength=number)
     first = np.bincount(unit, weights=says, minlength=number) / np.maximum(votes, 1)
-    value = np.zeros(size)
+    coin = np.zeros(size)
     for _ in range(iterations):
         agrees = np.where(says, first[unit], 1 - first[unit])
         right = np.bincount(who[shared], weights=agrees[shared], minlength=size)
@@ -65,17 +70,16 @@ def reliability(
         own = np.log(np.clip(reached, _EDGE, 1) / np.clip(1 - reached, _EDGE, 1))[who] * np.where(says, 1, -1)
         total = np.bincount(unit, weights=own, minlength=number)
         first = 1 / (1 + np.exp(-total))
-        moved, value = np.max(np.abs(reached - value), initial=0.0), reached
+        moved, coin = np.max(np.abs(reached - coin), initial=0.0), reached
         if moved < tolerance:
             break
     if not shared.any():
         nothing = np.zeros(size)
-        return Reliability(value, nothing, nothing + 1, counted, nothing)
+        return Reliability(coin, nothing + ASSUMED, nothing, nothing + 1, counted, nothing)
     others = (total[unit] - own)[shared]
     right = 1 / (1 + np.exp(np.where(says[shared], -others, others)))
-    return Reliability(
-        value, *_interval(who[shared], right, size), counted, _guessing(who[shared], right, value, counted)
-    )
+    value, low, high = _posterior(who[shared], right, size, assumed_votes)
+    return Reliability(coin, value, low, high, counted, _guessing(who[shared], right, value, counted))
 
 
 # Reliabilities at which likelihoods are compared.
@@ -88,12 +92,16 @@ def _log_likelihood(who: npt.NDArray[np.int64], right: Floats, value: Floats, si
     return np.bincount(who, weights=np.log(chance), minlength=size)
 
 
-def _interval(who: npt.NDArray[np.int64], right: Floats, size: int) -> tuple[Floats, Floats]:
-    """Lower and upper ends [n] of the central 95 % of each one's posterior under an even prior."""
-    logs = np.stack([_log_likelihood(who, right, np.full(size, value), size) for value in _GRID])
+def _posterior(
+    who: npt.NDArray[np.int64], right: Floats, size: int, assumed_votes: float
+) -> tuple[Floats, Floats, Floats]:
+    """Mean [n] and ends of the central 95 % of each one's posterior, the prior counting as the assumed votes."""
+    prior = assumed_votes * (ASSUMED * np.log(_GRID) + (1 - ASSUMED) * np.log(1 - _GRID))
+    logs = np.stack([_log_likelihood(who, right, np.full(size, value), size) for value in _GRID]) + prior[:, None]
     weight = np.exp(logs - logs.max(axis=0))
-    share = np.cumsum(weight, axis=0) / weight.sum(axis=0)
-    return _GRID[(share >= 0.025).argmax(axis=0)], _GRID[(share >= 0.975).argmax(axis=0)]
+    weight /= weight.sum(axis=0)
+    share = np.cumsum(weight, axis=0)
+    return _GRID @ weight, _GRID[(share >= 0.025).argmax(axis=0)], _GRID[(share >= 0.975).argmax(axis=0)]
 
 
 def _guessing(who: npt.NDArray[np.int64], right: Floats, value: Floats, counted: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """SQL behind pairs: votes and marks, condition by condition."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -10,6 +10,9 @@ from backend.catalogue.models import Candidate, Condition, Split
 from backend.judging.models import Comparison, ComparisonState, Judgment, JudgmentMark, Mark, Outcome, Purpose, Vote
 from backend.preferences.repository import votes_query
 from backend.preferences.schemas import VoteFilter, Who
+
+# (candidate, candidate, outcome, person, count)
+PairRow = tuple[int, int, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +36,23 @@ def conditions_after(session: Session, project_id: int, after: int, limit: int) 
     return [ConditionFact(row.id, Split(row.split), row.subject_id, row.prompt) for row in session.execute(query)]
 
 
+def condition(session: Session, project_id: int, condition_id: int) -> ConditionFact | None:
+    found = conditions_after(session, project_id, condition_id - 1, 1)
+    return found[0] if found and found[0].id == condition_id else None
+
+
 def pair_votes(
     session: Session, project_id: int, chosen: VoteFilter, first: int, last: int
-) -> list[tuple[int, int, int, str, int]]:
-    """(condition, candidate, candidate, outcome, count) for conditions first…last (ids)."""
-    keys = (Vote.condition_id, Vote.candidate_a, Vote.candidate_b, Vote.outcome)
+) -> list[tuple[int, int, int, str, int, int]]:
+    """(condition, candidate, candidate, outcome, person, count) for conditions first…last (ids)."""
+    keys = (Vote.condition_id, Vote.candidate_a, Vote.candidate_b, Vote.outcome, Vote.person_id)
     query = votes_query(project_id, chosen, *keys, func.count()).where(Vote.condition_id.between(first, last))
     return [tuple(row) for row in session.execute(query.group_by(*keys).order_by(*keys))]
 
 
-def all_pair_outcomes(session: Session, project_id: int, chosen: VoteFilter) -> Iterable[tuple[int, int, str, int]]:
-    """(candidate, candidate, outcome, count) of every pair of candidates, streamed in the order of pairs."""
-    keys = (Vote.candidate_a, Vote.candidate_b, Vote.outcome)
+def all_pair_outcomes(session: Session, project_id: int, chosen: VoteFilter) -> Iterator[PairRow]:
+    """(candidate, candidate, outcome, person, count) of every pair of candidates, streamed in the order of pairs."""
+    keys = (Vote.candidate_a, Vote.candidate_b, Vote.outcome, Vote.person_id)
     query = (
         votes_query(project_id, chosen, *keys, func.count())
         .group_by(*keys)
@@ -65,9 +73,10 @@ def pair_sources(
 
 def candidate_marks(
     session: Session, project_id: int, chosen: VoteFilter, first: int, last: int
-) -> list[tuple[int, int, str, list[str], int]]:
-    """(condition, candidate, mark, reasons, count) for conditions first…last (ids); unmarked ones are left out."""
-    keys = (Comparison.condition_id, JudgmentMark.candidate_id, JudgmentMark.mark, JudgmentMark.reasons)
+) -> list[tuple[int, int, str, list[str], int, int]]:
+    """(condition, candidate, mark, reasons, person, count) for conditions first…last (ids), without unmarked ones."""
+    what = (JudgmentMark.candidate_id, JudgmentMark.mark, JudgmentMark.reasons)
+    keys = (Comparison.condition_id, *what, Judgment.person_id)
     query = (
         select(*keys, func.count())
         .select_from(Comparison)

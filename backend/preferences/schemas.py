@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,13 +66,22 @@ class PairRules(BaseModel):
     winner_threshold: float | None = Field(
         None, ge=0.5, le=1, description="The same for the winners of a condition; the pairs' threshold by default."
     )
-    min_votes: int = Field(1, ge=1, le=1000, description="Votes a pair needs at least.")
+    min_votes: int = Field(
+        1, ge=1, le=1000, description="Votes a pair needs at least; those below half a vote are none."
+    )
     max_pairs_per_condition: int = Field(8, ge=1, le=1000, description="The clearest pairs kept of one condition.")
     max_pairs_per_subject: int | None = Field(
         None, ge=1, description="Balances subjects: at most so many pairs of one, spread over its conditions."
     )
+    max_pairs_per_reason: int | None = Field(
+        None, ge=1, description="Balances reasons: of each split, at most so many pairs lost mainly for the same one."
+    )
     include_simulated: bool | None = Field(
         None, description="Whether simulated annotators count; by default only in the demo project."
+    )
+    weigh_annotators: bool = Field(True, description="Whether votes count by the reliability of who gave them.")
+    weights: dict[str, Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        None, description="What votes of a person (by id) weigh, where less than one; measured by default."
     )
     agreement: float | None = Field(
         None, gt=0.5, le=1, description="How often two annotators agree; measured from the votes by default."
@@ -205,6 +215,31 @@ class PairsOut(BaseModel):
     next_cursor: str | None
 
 
+class CandidatePairOut(BaseModel):
+    """Two candidates of a condition and what is known of their preference; `reason_out` is null for a chosen pair."""
+
+    candidate_a: int
+    candidate_b: int
+    p_a: float = Field(description="Posterior probability that the next annotator prefers a.")
+    a_wins: float = Field(description="Votes by weight, as are the next three.")
+    b_wins: float
+    ties: float
+    both_bad: float
+    votes: int = Field(description="How many votes count for half or more.")
+    reason_out: str | None
+
+
+class ConditionPairsOut(BaseModel):
+    """Every pair of candidates of one condition, and which of them the rules choose before caps over subjects."""
+
+    condition_id: int
+    prompt: str
+    agreement: float
+    threshold: float
+    candidates: dict[int, str] = Field(description="Candidate id to the digest of its image.")
+    pairs: list[CandidatePairOut]
+
+
 class YieldPoint(BaseModel):
     """What a threshold would give."""
 
@@ -226,4 +261,6 @@ class YieldOut(BaseModel):
     votes: int
     chosen: YieldPoint
     reasons: dict[str, int] = Field(description="Pairs of the chosen rules by the reasons against their loser.")
+    just_in: list[PairOut] = Field(description="Chosen pairs closest to the threshold.")
+    just_out: list[PairOut] = Field(description="Pairs that fall short of it by least.")
     points: list[YieldPoint]

@@ -1,34 +1,36 @@
 """From judgments to preference pairs: what the rules choose, and what other thresholds would."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from sqlalchemy.orm import Session
 
 from backend.catalogue.models import Project, Split
+from backend.kit.errors import NotFound
 from backend.kit.paging import PageRequest, encode_cursor
-from backend.preferences import consensus, repository_pairs
-from backend.preferences.consensus import CandidateMarks, PairVotes, ScoredCandidate, ScoredPair
+from backend.preferences import choice, consensus, repository, repository_pairs, scoring
+from backend.preferences.consensus import PairVotes, ScoredPair
 from backend.preferences.ratings import leaderboard
-from backend.preferences.repository_pairs import ConditionFact
-from backend.preferences.schemas import PairOut, PairRules, PairsOut, VoteFilter, Who, YieldOut, YieldPoint
+from backend.preferences.remembered import remembered
+from backend.preferences.schemas import (
+    CandidatePairOut,
+    ConditionPairsOut,
+    PairOut,
+    PairRules,
+    PairsOut,
+    VoteFilter,
+    YieldOut,
+    YieldPoint,
+)
+from backend.preferences.scoring import CHUNK, ConditionPairs
 
-__all__ = ["PairSet", "leaderboard", "pair_sources", "pairs_page", "preference_pairs", "threshold_yield"]
+__all__ = ["CHUNK", "PairSet", "leaderboard", "pair_sources", "pairs_page", "preference_pairs", "threshold_yield"]
 
-# Conditions are read so many at a time: memory stays flat, and a query still brings thousands of votes.
-CHUNK = 500
 YIELD_THRESHOLDS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
-
-
-@dataclass(frozen=True)
-class ConditionPairs:
-    """What is known of one condition: every scored pair and candidate, and reasons by losing candidate."""
-
-    fact: ConditionFact
-    pairs: list[ScoredPair]
-    winners: list[ScoredCandidate]
-    reasons: dict[int, tuple[str, ...]]
+# Pairs shown on either side of the threshold.
+AT_THE_EDGE = 3
 
 
 @dataclass
@@ -45,28 +47,6 @@ class PairSet:
         return sum(len(each.pairs) for each in self.conditions if split is None or each.fact.split == split)
 
 
-def _filter(rules: PairRules) -> VoteFilter:
-    return VoteFilter(criterion=rules.criterion, who=Who.ALL if rules.include_simulated else Who.PEOPLE)
-
-
-def _decided(outcomes: Iterable[tuple[int, int, str, int]]) -> Iterator[PairVotes]:
-    """One PairVotes a pair, from rows in the order of pairs."""
-    current: tuple[int, int] | None = None
-    counts: Counter[str] = Counter()
-    for a, b, outcome, count in outcomes:
-        if (a, b) != current:
-            if current:
-                yield _votes_of(0, *current, counts)
-            current, counts = (a, b), Counter()
-        counts[outcome] += count
-    if current:
-        yield _votes_of(0, *current, counts)
-
-
-def _votes_of(condition: int, a: int, b: int, counts: Counter[str]) -> PairVotes:
-    return PairVotes(condition, a, b, counts["a"], counts["b"], counts["tie"], counts["both_bad"])
-
-
 def resolve_rules(session: Session, project: Project, rules: PairRules) -> tuple[PairRules, int, int]:
     """The rules with every default filled in, the pairs of annotators behind the agreement, and the votes there are."""
     given = rules.agreement
@@ -76,11 +56,16 @@ def resolve_rules(session: Session, project: Project, rules: PairRules) -> tuple
             "winner_threshold": rules.threshold if rules.winner_threshold is None else rules.winner_threshold,
         }
     )
+    if not rules.weigh_annotators:
+        rules = rules.model_copy(update={"weights": {}})
+    elif rules.weights is None:
+        weights = scoring.measured_weights(session, project, scoring.votes_of(rules))
+        rules = rules.model_copy(update={"weights": weights})
     total = 0
 
     def counted() -> Iterator[PairVotes]:
         nonlocal total
-        for pair in _decided(repository_pairs.all_pair_outcomes(session, project.id, _filter(rules))):
+        for pair in scoring.all_votes(session, project, rules):
             total += pair.total
             yield pair
 
@@ -91,92 +76,13 @@ def resolve_rules(session: Session, project: Project, rules: PairRules) -> tuple
     return rules, repeated, total
 
 
-def _scored_conditions(session: Session, project: Project, rules: PairRules) -> Iterator[ConditionPairs]:
-    after = 0
-    while facts := repository_pairs.conditions_after(session, project.id, after, CHUNK):
-        after = facts[-1].id
-        yield from _score_chunk(session, project, rules, facts)
-
-
-def _score_chunk(
-    session: Session, project: Project, rules: PairRules, facts: list[ConditionFact]
-) -> Iterator[ConditionPairs]:
-    strength = consensus.prior_strength(rules.agreement or consensus.ASSUMED_AGREEMENT)
-    bounds = (facts[0].id, facts[-1].id)
-    votes: dict[tuple[int, int, int], Counter[str]] = {}
-    for condition, a, b, outcome, count in repository_pairs.pair_votes(session, project.id, _filter(rules), *bounds):
-        votes.setdefault((condition, a, b), Counter())[outcome] += count
-    pairs: dict[int, list[ScoredPair]] = {}
-    for (condition, a, b), counts in votes.items():
-        scored = consensus.score_pair(_votes_of(condition, a, b, counts), strength)
-        if scored:
-            pairs.setdefault(condition, []).append(scored)
-    marks: dict[int, dict[int, CandidateMarks]] = {}
-    for one in _marks(session, project, rules, bounds):
-        marks.setdefault(one.condition, {})[one.candidate] = one
-    images = repository_pairs.candidate_images(session, marks.keys() | pairs.keys())
-    for fact in facts:
-        own = marks.get(fact.id, {})
-        if not own and fact.id not in pairs:
-            continue
-        yield ConditionPairs(
-            fact,
-            # Two seeds can give the same picture: such a pair prefers nothing, whatever was said of it.
-            [pair for pair in pairs.get(fact.id, []) if images[pair.win] != images[pair.lose]],
-            [consensus.score_candidate(own[candidate], strength) for candidate in sorted(own)],
-            {candidate: reasons for candidate in own if (reasons := consensus.agreed_reasons(own[candidate]))},
-        )
-
-
-def _marks(session: Session, project: Project, rules: PairRules, bounds: tuple[int, int]) -> Iterator[CandidateMarks]:
-    found: dict[tuple[int, int], tuple[Counter[str], Counter[str]]] = {}
-    rows = repository_pairs.candidate_marks(session, project.id, _filter(rules), *bounds)
-    for condition, candidate, mark, reasons, count in rows:
-        marks, against = found.setdefault((condition, candidate), (Counter(), Counter()))
-        marks[mark] += count
-        for reason in reasons:
-            against[reason] += count
-    for (condition, candidate), (marks, against) in found.items():
-        yield CandidateMarks(condition, candidate, marks["win"], marks["lose"], dict(against))
-
-
-def _apply(rules: PairRules, each: ConditionPairs) -> ConditionPairs:
-    winner_threshold = rules.winner_threshold or rules.threshold
-    return ConditionPairs(
-        each.fact,
-        consensus.choose_pairs(
-            each.pairs, threshold=rules.threshold, min_votes=rules.min_votes, most=rules.max_pairs_per_condition
-        ),
-        [
-            winner
-            for winner in each.winners
-            if winner.votes >= rules.min_votes and consensus.above(winner.p_win, winner_threshold)
-        ],
-        each.reasons,
-    )
-
-
-def _balance(conditions: list[ConditionPairs], most: int) -> list[ConditionPairs]:
-    """At most `most` pairs of a subject, taken in turns from its conditions, each one's first choices first."""
-    left: Counter[int] = Counter()
-    kept: dict[int, int] = {}
-    turns = sorted((turn, each.fact.id, each.fact.subject_id) for each in conditions for turn in range(len(each.pairs)))
-    for _, condition, subject in turns:
-        if left[subject] < most:
-            left[subject] += 1
-            kept[condition] = kept.get(condition, 0) + 1
-    return [
-        ConditionPairs(each.fact, each.pairs[: kept.get(each.fact.id, 0)], each.winners, each.reasons)
-        for each in conditions
-    ]
-
-
 def preference_pairs(session: Session, project: Project, rules: PairRules) -> PairSet:
     """The pairs and winner groups of a project under the rules, by condition id. The same judgments give the same."""
     rules, repeated, votes = resolve_rules(session, project, rules)
-    chosen = [_apply(rules, each) for each in _scored_conditions(session, project, rules)]
-    if rules.max_pairs_per_subject is not None:
-        chosen = _balance(chosen, rules.max_pairs_per_subject)
+    # What a condition does not keep is let go at once, so that memory holds the chosen pairs alone.
+    chosen = choice.choose(
+        rules, [choice.apply(rules, each) for each in scoring.scored_conditions(session, project, rules)]
+    )
     return PairSet(rules, repeated, votes, [each for each in chosen if each.pairs or each.winners])
 
 
@@ -189,48 +95,69 @@ def pair_sources(
 
 def threshold_yield(session: Session, project: Project, rules: PairRules) -> YieldOut:
     """What the rules would give at their own threshold and at a row of others, before anything is frozen."""
+    token = repository.last_vote(session, project.id, rules.criterion)
+    key = ("yield", project.id, rules.model_dump_json())
+    return remembered(session, key, token, lambda: _threshold_yield(session, project, rules))[0]
+
+
+def _threshold_yield(session: Session, project: Project, rules: PairRules) -> YieldOut:
     rules, repeated, votes = resolve_rules(session, project, rules)
-    conditions = list(_scored_conditions(session, project, rules))
+    conditions = list(scoring.scored_conditions(session, project, rules))
+    chosen = choice.choose(rules, conditions)
     reasons: Counter[str] = Counter()
-    chosen = [_apply(rules, each) for each in conditions]
-    if rules.max_pairs_per_subject is not None:
-        chosen = _balance(chosen, rules.max_pairs_per_subject)
     for each in chosen:
         for pair in each.pairs:
             reasons.update(each.reasons.get(pair.lose, ()))
     # A threshold above 0.5 moves the winners' with it unless that was set apart.
     apart = rules.winner_threshold if rules.winner_threshold != rules.threshold else None
-    points = [_point(rules, conditions, threshold, apart or threshold) for threshold in YIELD_THRESHOLDS]
-    own = _point(rules, conditions, rules.threshold, rules.winner_threshold or rules.threshold)
+    others = [
+        rules.model_copy(update={"threshold": threshold, "winner_threshold": apart or threshold})
+        for threshold in YIELD_THRESHOLDS
+    ]
+    just_in = _closest(rules, chosen, chosen=True)
+    just_out = _closest(rules, conditions, chosen=False)
+    images = repository_pairs.candidate_images(session, {each.fact.id for each, _ in (*just_in, *just_out)})
     return YieldOut(
         rules=rules,
         agreement=rules.agreement or consensus.ASSUMED_AGREEMENT,
         repeated=repeated,
         votes=votes,
-        chosen=own,
+        chosen=_point(rules, conditions),
         reasons=dict(reasons.most_common()),
-        points=points,
+        just_in=[pair_out(each, pair, images) for each, pair in just_in],
+        just_out=[pair_out(each, pair, images) for each, pair in just_out],
+        points=[_point(other, conditions) for other in others],
     )
 
 
-def _point(rules: PairRules, conditions: list[ConditionPairs], threshold: float, winner_threshold: float) -> YieldPoint:
-    splits: Counter[str] = Counter()
-    subjects: dict[tuple[Split, int], int] = {}
-    with_pairs = winners = 0
+def _closest(
+    rules: PairRules, conditions: list[ConditionPairs], *, chosen: bool
+) -> list[tuple[ConditionPairs, ScoredPair]]:
+    """The pairs closest to the threshold on one side of it, of different conditions."""
+    found = []
     for each in conditions:
-        clear = sum(pair.votes >= rules.min_votes and consensus.above(pair.p_win, threshold) for pair in each.pairs)
+        pairs = [pair for pair in each.pairs if consensus.above(pair.p_win, rules.threshold) == chosen]
+        if pairs:
+            found.append((each, min(pairs, key=lambda pair: (abs(pair.p_win - rules.threshold), pair.win, pair.lose))))
+    found.sort(key=lambda row: (abs(row[1].p_win - rules.threshold), row[0].fact.id))
+    return found[:AT_THE_EDGE]
+
+
+def _point(rules: PairRules, conditions: list[ConditionPairs]) -> YieldPoint:
+    splits: Counter[str] = Counter()
+    subjects: set[int] = set()
+    with_pairs = winners = 0
+    for each, pairs in zip(conditions, _numbers(rules, conditions), strict=True):
         winners += sum(
-            winner.votes >= rules.min_votes and consensus.above(winner.p_win, winner_threshold)
+            winner.votes >= rules.min_votes and consensus.above(winner.p_win, rules.winner_threshold or rules.threshold)
             for winner in each.winners
         )
-        if clear:
+        if pairs:
             with_pairs += 1
-            key = (each.fact.split, each.fact.subject_id)
-            subjects[key] = subjects.get(key, 0) + min(clear, rules.max_pairs_per_condition)
-    for (split, _), number in subjects.items():
-        splits[split] += min(number, rules.max_pairs_per_subject or number)
+            splits[each.fact.split] += pairs
+            subjects.add(each.fact.subject_id)
     return YieldPoint(
-        threshold=threshold,
+        threshold=rules.threshold,
         pairs=splits.total(),
         train_pairs=splits[Split.TRAIN],
         validation_pairs=splits[Split.VALIDATION],
@@ -240,20 +167,91 @@ def _point(rules: PairRules, conditions: list[ConditionPairs], threshold: float,
     )
 
 
+def _numbers(rules: PairRules, conditions: list[ConditionPairs]) -> list[int]:
+    """How many pairs of each condition the rules keep; where nothing is balanced, which ones need not be chosen."""
+    if rules.max_pairs_per_subject is not None or rules.max_pairs_per_reason is not None:
+        return [len(each.pairs) for each in choice.choose(rules, conditions)]
+    return [
+        min(
+            rules.max_pairs_per_condition,
+            sum(pair.votes >= rules.min_votes and consensus.above(pair.p_win, rules.threshold) for pair in each.pairs),
+        )
+        for each in conditions
+    ]
+
+
 def pairs_page(session: Session, project: Project, rules: PairRules, page: PageRequest) -> PairsOut:
     """Pairs condition by condition, in the order of condition ids; `page.limit` counts conditions.
 
-    The cap per subject needs all of a subject's conditions at once and is not applied here.
+    The caps per subject and per reason need all conditions at once and are not applied here.
     """
     rules, _, _ = resolve_rules(session, project, rules)
     facts = repository_pairs.conditions_after(session, project.id, page.after or 0, page.limit)
     items = []
     if facts:
-        scored = [_apply(rules, each) for each in _score_chunk(session, project, rules, facts)]
+        scored = [choice.apply(rules, each) for each in scoring.score(session, project, rules, facts)]
         images = repository_pairs.candidate_images(session, [each.fact.id for each in scored])
         items = [pair_out(each, pair, images) for each in scored for pair in each.pairs]
     more = len(facts) == page.limit
     return PairsOut(items=items, next_cursor=encode_cursor(facts[-1].id) if more else None)
+
+
+def condition_pairs(session: Session, project: Project, rules: PairRules, condition_id: int) -> ConditionPairsOut:
+    """Every pair of candidates of one condition with its posterior; NotFound where there is no such condition."""
+    fact = repository_pairs.condition(session, project.id, condition_id)
+    if fact is None:
+        raise NotFound(f"There is no condition {condition_id} in this project. The list is under Conditions.")
+    rules, _, _ = resolve_rules(session, project, rules)
+    images = repository_pairs.candidate_images(session, [fact.id])
+    votes = {(one.a, one.b): one for one in scoring.pair_votes(session, project, rules, [fact]).get(fact.id, [])}
+    chosen = [choice.apply(rules, each) for each in scoring.score(session, project, rules, [fact])]
+    kept = {(pair.win, pair.lose) for each in chosen for pair in each.pairs}
+    return ConditionPairsOut(
+        condition_id=fact.id,
+        prompt=fact.prompt,
+        agreement=rules.agreement or consensus.ASSUMED_AGREEMENT,
+        threshold=rules.threshold,
+        candidates=dict(sorted(images.items())),
+        pairs=[
+            _candidate_pair(votes.get((a, b)) or PairVotes(fact.id, a, b), rules, images, kept)
+            for a, b in combinations(sorted(images), 2)
+        ],
+    )
+
+
+def _candidate_pair(
+    votes: PairVotes, rules: PairRules, images: dict[int, str], kept: set[tuple[int, int]]
+) -> CandidatePairOut:
+    strength = consensus.prior_strength(rules.agreement or consensus.ASSUMED_AGREEMENT)
+    undecided = (votes.ties + votes.both_bad) / 2
+    return CandidatePairOut(
+        candidate_a=votes.a,
+        candidate_b=votes.b,
+        p_a=consensus.posterior(votes.a_wins + undecided, votes.b_wins + undecided, strength),
+        a_wins=round(votes.a_wins, 2),
+        b_wins=round(votes.b_wins, 2),
+        ties=round(votes.ties, 2),
+        both_bad=round(votes.both_bad, 2),
+        votes=votes.total,
+        reason_out=None
+        if {(votes.a, votes.b), (votes.b, votes.a)} & kept
+        else _why_out(votes, rules, consensus.score_pair(votes, strength), images),
+    )
+
+
+def _why_out(votes: PairVotes, rules: PairRules, scored: ScoredPair | None, images: dict[int, str]) -> str:
+    decided = votes.a_wins + votes.b_wins
+    if votes.both_bad >= max(decided, 1e-9):
+        return "at least as many called both bad as decided"
+    if scored is None:
+        return "the votes are balanced" if decided else "nobody decided between them"
+    if images[votes.a] == images[votes.b]:
+        return "the two images are the same"
+    if scored.votes < rules.min_votes:
+        return f"{scored.votes} of the {rules.min_votes} votes needed weigh half a vote or more"
+    if not consensus.above(scored.p_win, rules.threshold):
+        return f"p(win) {scored.p_win:.3f} is below {rules.threshold:.2f}"
+    return f"clearer pairs filled the condition's {rules.max_pairs_per_condition}"
 
 
 def pair_out(each: ConditionPairs, pair: ScoredPair, images: dict[int, str]) -> PairOut:

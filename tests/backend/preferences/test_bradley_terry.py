@@ -5,7 +5,7 @@ import warnings
 import choix
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -204,6 +204,7 @@ votes = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(votes, st.permutations(range(5)))
 def test_names_of_players_do_not_matter(rows: Rows, names: list[int]) -> None:
     plain = fit(pair_counts(5, rows))
@@ -212,6 +213,7 @@ def test_names_of_players_do_not_matter(rows: Rows, names: list[int]) -> None:
     assert np.abs(plain.strengths - renamed.strengths[names]).max() < 1e-6
 
 
+@settings(deadline=None)
 @given(votes)
 def test_which_side_is_called_a_does_not_matter(rows: Rows) -> None:
     swap = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
@@ -221,6 +223,7 @@ def test_which_side_is_called_a_does_not_matter(rows: Rows) -> None:
     assert float(plain.tie) == pytest.approx(float(swapped.tie), rel=1e-6, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(votes)
 def test_swapping_wins_and_losses_negates_the_strengths(rows: Rows) -> None:
     swap = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
@@ -229,6 +232,7 @@ def test_swapping_wins_and_losses_negates_the_strengths(rows: Rows) -> None:
     assert np.abs(plain.strengths + mirrored.strengths).max() < 1e-6
 
 
+@settings(deadline=None)
 @given(votes)
 def test_order_and_splitting_of_votes_do_not_matter(rows: Rows) -> None:
     single = [(i, j, outcome, 1) for i, j, outcome, count in rows for _ in range(int(count))]

@@ -3,7 +3,7 @@
 import krippendorff
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.preferences.agreement import krippendorff_alpha, pairwise_agreement
@@ -49,6 +49,7 @@ def test_scores_of_pairs() -> None:
     assert score_candidate(CandidateMarks(1, 5, 3, 1), 0.5).p_win == pytest.approx(3.5 / 5)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 5), st.integers(0, 5), st.floats(0.05, 5))
 def test_a_pair_does_not_care_which_candidate_is_named_first(
     a_wins: int, b_wins: int, ties: int, both_bad: int, strength: float
@@ -76,6 +77,7 @@ def test_pairs_are_clear_and_spread_over_candidates() -> None:
     assert choose_pairs(pairs, threshold=0.8, min_votes=3, most=9) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=2, max_size=12))
 def test_alpha_equals_the_reference_implementation(counts: list[list[int]]) -> None:
     table = np.array(counts)
