@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from backend.accounts import api as accounts_api
 from backend.accounts import pages as accounts_pages
-from backend.accounts.access import guard
+from backend.accounts.access import RecentSessions, guard
 from backend.catalogue import api as catalogue_api
 from backend.catalogue import pages as catalogue_pages
 from backend.catalogue.invited import InvitedProjects
@@ -22,6 +22,7 @@ from backend.generation import pages as generation_pages
 from backend.jobs import api as jobs_api
 from backend.jobs import pages as jobs_pages
 from backend.judging import api as judging_api
+from backend.judging import images as judging_images
 from backend.judging import pages as judging_pages
 from backend.kit.blobs import open_blobs
 from backend.kit.body_limit import BodyLimit
@@ -39,10 +40,10 @@ from backend.training import pages as training_pages
 from backend.worker import connect_bell
 
 API_ROOMS = (
+    judging_api,
     accounts_api,
     jobs_api,
     catalogue_api,
-    judging_api,
     preferences_api,
     datasets_api,
     generation_api,
@@ -130,6 +131,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     app.state.settings = settings
     app.state.database = database or Database(settings.resolved_database_url)
     app.state.projects = InvitedProjects()
+    app.state.recent_sessions = RecentSessions()
     app.state.blobs = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)
     connect_bell(settings, app.state.database)
     # A form around the largest image, and one around the largest import.
@@ -140,6 +142,8 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         large_limit=(settings.max_import_mb + 1) << 20,
     )
     install_web(app, https=settings.secure_cookies)
+    # Routes are tried one after the other: what annotators ask for all the time comes first.
+    app.include_router(judging_images.router, include_in_schema=False)
     app.include_router(health)
     for room in API_ROOMS:
         app.include_router(room.router, prefix="/api/v1")

@@ -1,5 +1,6 @@
 """The web server process."""
 
+import gc
 import signal
 import socket
 
@@ -15,6 +16,9 @@ log = structlog.get_logger()
 # Streams of events stay open for ever; whoever listens comes back by himself.
 GRACE_SECONDS = 3
 BACKLOG = 2048
+# Requests leave little behind in cycles. The default of 700 has the collector walk the whole application again and
+# again, which took half of the time of a busy server.
+GARBAGE_THRESHOLD = 50_000
 
 
 class AddressTaken(Exception):
@@ -78,6 +82,10 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server = WebServer(config, app.state)
+    gc.collect()
+    # What is there now stays for good: the collector need not look at it.
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, 10, 10)
     server.run(sockets=[listener])
     log.info("web stopped")
     return 0

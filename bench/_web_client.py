@@ -4,6 +4,7 @@ import asyncio
 import json
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backend.accounts.csrf import token_for
@@ -143,7 +144,7 @@ async def _work(who: Annotator, tally: Tally, until: float, warm: float) -> None
     connection.transport.close()
 
 
-async def _load(annotators: list[Annotator], seconds: float, warm_seconds: float) -> Tally:
+async def _load(annotators: list[Annotator], seconds: float, warm_seconds: float, on_warm: Callable[[], None]) -> Tally:
     tally = Tally()
     start = time.perf_counter()
     cpu_before = 0.0
@@ -153,6 +154,7 @@ async def _load(annotators: list[Annotator], seconds: float, warm_seconds: float
         await asyncio.sleep(warm_seconds)
         used = resource.getrusage(resource.RUSAGE_SELF)
         cpu_before = used.ru_utime + used.ru_stime
+        on_warm()
 
     warm, until = start + warm_seconds, start + warm_seconds + seconds
     await asyncio.gather(note_cpu(), *(_work(who, tally, until, warm) for who in annotators))
@@ -161,11 +163,11 @@ async def _load(annotators: list[Annotator], seconds: float, warm_seconds: float
     return tally
 
 
-def run_load(annotators: list[Annotator], seconds: float, warm_seconds: float) -> Tally:
-    """Lets all annotators work at once; cycles that begin within the warm-up are not counted."""
+def run_load(annotators: list[Annotator], seconds: float, warm_seconds: float, on_warm: Callable[[], None]) -> Tally:
+    """Lets all annotators work at once; cycles that begin within the warm-up are not counted, `on_warm` ends it."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_load(annotators, seconds, warm_seconds))
+        return asyncio.run(_load(annotators, seconds, warm_seconds, on_warm))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_load(annotators, seconds, warm_seconds))
+        return runner.run(_load(annotators, seconds, warm_seconds, on_warm))

@@ -145,21 +145,21 @@ def measure(
         Annotator(number, seeded.cookies[number], servers[number % len(servers)].port, SLUG, PICTURES)
         for number in range(first, first + annotators)
     ]
-    before = {"web": sum(cpu_seconds(s.process.pid) for s in servers), "postgres": postgres_cpu(url)}
-    began = time.perf_counter()
-    load_before = os.getloadavg()[0]
-    tally = run_load(people, seconds, warm)
-    spent = time.perf_counter() - began
-    used = {
-        "web": sum(cpu_seconds(s.process.pid) for s in servers) - before["web"],
-        "postgres": postgres_cpu(url) - before["postgres"],
-    }
-    share = {name: round(value / spent / (os.cpu_count() or 1), 3) for name, value in used.items()}
-    share["load"] = round(tally.cpu_seconds / seconds / (os.cpu_count() or 1), 3)
+    before: dict[str, float] = {}
+
+    def used() -> dict[str, float]:
+        return {"web": sum(cpu_seconds(s.process.pid) for s in servers), "postgres": postgres_cpu(url)}
+
+    load_before, began = os.getloadavg()[0], time.perf_counter()
+    tally = run_load(people, seconds, warm, lambda: before.update(used()))
+    spent = {name: value - before[name] for name, value in used().items()}
+    measured = time.perf_counter() - began - warm
+    share = {name: round(value / measured / (os.cpu_count() or 1), 3) for name, value in spent.items()}
+    share["load"] = round(tally.cpu_seconds / measured / (os.cpu_count() or 1), 3)
     # What a cycle costs, however busy the machine is with other things.
-    cycles = max(1, len(tally.keys))
-    cost = {name: round(1000 * value / cycles, 2) for name, value in used.items()}
-    cost["load"] = round(1000 * tally.cpu_seconds / max(1, len(tally.times["cycle"])), 2)
+    cycles = max(1, len(tally.times["cycle"]))
+    cost = {name: round(1000 * value / cycles, 2) for name, value in spent.items()}
+    cost["load"] = round(1000 * tally.cpu_seconds / cycles, 2)
     return {
         "annotators": annotators,
         "cycles_per_second": round(len(tally.times["cycle"]) / seconds, 1),

@@ -5,12 +5,14 @@ requests to all that is not marked `public`, refuses unsafe requests under a coo
 refuses tokens that lack the scope of the route. A new route is protected without doing anything.
 """
 
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.models import Dependant
 
 from backend.accounts import csrf, sessions
@@ -25,6 +27,9 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 # Probes of the machine, which know no people.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 RANK = {Role.ANNOTATOR: 0, Role.LEAD: 1, Role.ADMIN: 2}
+# A comparison's images arrive within this after it was claimed; whoever logs out meanwhile has seen them already.
+TRUST_SECONDS = 2.0
+MOST_REMEMBERED = 10_000
 client_address: ContextVar[str] = ContextVar("client_address", default="")
 
 
@@ -60,8 +65,44 @@ def visitor_cookie(settings: Settings) -> str:
     return session_cookie(settings) + "_visitor"
 
 
-def identify(request: Request, database: Annotated[Database, Depends(get_database)]) -> Identity | None:
+def trusts_recent(endpoint: Endpoint) -> Endpoint:
+    """Marks a route that only shows what a page has just been given, and is asked for many times a second: a session
+    proven within the last TRUST_SECONDS is not looked up again for it."""
+    endpoint.trusts_recent = True  # type: ignore[attr-defined]  # functions carry attributes
+    return endpoint
+
+
+class RecentSessions:
+    """Which cookies were proven a moment ago in this process, and whose they are."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Identity]] = {}
+
+    def remember(self, cookie: str, identity: Identity) -> None:
+        if len(self._known) >= MOST_REMEMBERED:
+            self._known.clear()
+        self._known[cookie] = (time.monotonic(), identity)
+
+    def find(self, cookie: str) -> Identity | None:
+        found = self._known.get(cookie)
+        return found[1] if found and time.monotonic() - found[0] < TRUST_SECONDS else None
+
+
+async def identify(request: Request, database: Annotated[Database, Depends(get_database)]) -> Identity | None:
     """The identity a request proves, or None; a bearer token that is wrong is an error, an old cookie is not."""
+    recent: RecentSessions = request.app.state.recent_sessions
+    cookie = request.cookies.get(session_cookie(request.app.state.settings))
+    if cookie and "authorization" not in request.headers:
+        endpoint = request.scope.get("endpoint")
+        if getattr(endpoint, "trusts_recent", False) and (known := recent.find(cookie)):
+            return known
+    identity = await run_in_threadpool(_look_up, request, database)
+    if cookie and identity and identity.session_id is not None:
+        recent.remember(cookie, identity)
+    return identity
+
+
+def _look_up(request: Request, database: Database) -> Identity | None:
     settings: Settings = request.app.state.settings
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":

@@ -27,7 +27,6 @@ from backend.kit.errors import Forbidden, NotFound
 from backend.kit.paging import Page, Paging, fetch_page
 
 router = APIRouter(tags=["judging"])
-router.include_router(api_lessons.router)
 AnswerKey = Annotated[
     str,
     Header(
@@ -152,3 +151,7 @@ def list_comparisons(
 def simulate(project: ProjectForLead, person: CurrentPerson, body: SimulateIn, session: WriteSession) -> SimulationOut:
     """Lets simulated annotators judge what an exact judge has verdicts for; a job does it."""
     return SimulationOut(job_id=start_simulation(session, project, person, body).id)
+
+
+# After the routes that are asked for all the time: they are tried in this order.
+router.include_router(api_lessons.router)

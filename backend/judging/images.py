@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
-from backend.accounts.access import CurrentPerson
+from backend.accounts.access import CurrentPerson, trusts_recent
 from backend.judging import repository_images
 from backend.kit.blobs import BlobStore
 from backend.kit.database import Database, get_database
@@ -21,6 +21,7 @@ IMAGE_HEADERS = {"cache-control": "private, max-age=86400, immutable", "vary": "
 
 
 @router.get("/judge/assignments/{assignment_id}/images/{shown_position}")
+@trusts_recent
 def candidate_image(
     assignment_id: int,
     shown_position: Annotated[int, Path(ge=0, lt=MAX_SHOWN)],
@@ -35,6 +36,7 @@ def candidate_image(
 
 
 @router.get("/judge/assignments/{assignment_id}/subject")
+@trusts_recent
 def subject_image(assignment_id: int, request: Request, person: CurrentPerson, database: Db) -> Response:
     """The subject's cut-out, or the condition's image where there is none."""
     with database.looking_up() as session:
@@ -43,6 +45,7 @@ def subject_image(assignment_id: int, request: Request, person: CurrentPerson, d
 
 
 @router.get("/judge/assignments/{assignment_id}/mask")
+@trusts_recent
 def mask_image(assignment_id: int, request: Request, person: CurrentPerson, database: Db) -> Response:
     """The mask, 8-bit grey: 255 is background, 0 the subject."""
     with database.looking_up() as session:
