@@ -3,6 +3,8 @@
 import { say } from "./words.js";
 
 const NEXT = { none: "win", win: "lose", lose: "none" };
+// Where another one is the best already, the next is the worst.
+const NEXT_TO_BEST = { none: "lose", lose: "win", win: "none" };
 const SIDES = ["left", "right"];
 
 export class Draft {
@@ -61,7 +63,8 @@ export class Draft {
   #cycle(index) {
     const { state } = this;
     this.step();
-    const mark = NEXT[state.marks[index]];
+    const hasBest = this.rules.best_worst && state.marks.some((mark, each) => mark === "win" && each !== index);
+    const mark = (hasBest ? NEXT_TO_BEST : NEXT)[state.marks[index]];
     const rival = this.rules.best_worst && mark !== "none" ? state.marks.indexOf(mark) : -1;
     for (const each of rival < 0 ? [index] : [index, rival]) [state.marks[each], state.reasons[each], state.regions[each]] = ["none", [], []];
     state.marks[index] = mark;
