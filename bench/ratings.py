@@ -3,7 +3,8 @@
     python bench/ratings.py [--quick] [--votes N] [--generators N] [--rounds N]
 
 The clock starts with the single votes in memory, as the database hands them out, and ends with ratings and 95 %
-intervals: aggregation, fit and bootstrap are all in. The peer, where installed, does its own percentile
+intervals: aggregation, fit and bootstrap are all in, with ties and with the advantage of the left side, as on the
+leaderboard. The peer, where installed, does its own percentile
 bootstrap of the same votes; where all rounds would outlast the time limit, its figure is scaled up and says so.
 """
 
@@ -44,23 +45,23 @@ def draw_votes(votes: int, generators: int, seed: int) -> tuple[np.ndarray, np.n
     return np.stack([first, second, outcome], axis=1), strengths - strengths.mean()
 
 
-def aggregate(votes: np.ndarray, generators: int) -> PairCounts:
-    """What the database's GROUP BY does: one line a pair."""
+def aggregate(votes: np.ndarray, generators: int, *, sided: bool) -> PairCounts:
+    """What the database's GROUP BY does: one line a pair, or, where sides are told, one each way round."""
     first, second, outcome = votes.T
-    swapped = first > second
-    low, high = np.where(swapped, second, first), np.where(swapped, first, second)
-    outcome = np.where(swapped & (outcome < 2), 1 - outcome, outcome)
-    cells = np.bincount((low * generators + high) * 3 + outcome, minlength=3 * generators**2)
-    table = cells.reshape(generators, generators, 3)
-    ends = np.triu_indices(generators, 1)
-    counts = table[ends].astype(np.float64)
-    return PairCounts(generators, ends[0].astype(np.int64), ends[1].astype(np.int64), *counts.T)
+    if not sided:
+        swapped = first > second
+        first, second = np.where(swapped, second, first), np.where(swapped, first, second)
+        outcome = np.where(swapped & (outcome < 2), 1 - outcome, outcome)
+    cells = np.bincount((first * generators + second) * 3 + outcome, minlength=3 * generators**2)
+    table = cells.reshape(generators, generators, 3).astype(np.float64)
+    left, right = np.nonzero(table.sum(axis=2))
+    return PairCounts(generators, left, right, *table[left, right].T, sided=sided)
 
 
-def measure_ours(votes: np.ndarray, generators: int, rounds: int) -> tuple[dict[str, Any], PairCounts, np.ndarray]:
-    """Seconds by step and in all."""
+def measure_ours(votes: np.ndarray, generators: int, rounds: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Seconds by step and in all, and the strengths."""
     start, cpu = time.perf_counter(), time.process_time()
-    counts = aggregate(votes, generators)
+    counts = aggregate(votes, generators, sided=True)
     aggregated = time.perf_counter()
     best = fit(counts)
     fitted = time.perf_counter()
@@ -74,10 +75,10 @@ def measure_ours(votes: np.ndarray, generators: int, rounds: int) -> tuple[dict[
         "bootstrap_seconds": round(done - fitted, 3),
         "mean_interval_elo": round(float((high - low).mean()), 2),
     }
-    return metrics, counts, best.strengths
+    return metrics, best.strengths
 
 
-def measure_peer(votes: np.ndarray, counts: PairCounts, rounds: int, limit: float) -> dict[str, Any]:
+def measure_peer(votes: np.ndarray, generators: int, rounds: int, limit: float) -> dict[str, Any]:
     """evalica's percentile bootstrap of the same votes, and its agreement with ours where ties count half."""
     try:
         import evalica
@@ -102,7 +103,7 @@ def measure_peer(votes: np.ndarray, counts: PairCounts, rounds: int, limit: floa
     fitted = evalica.bradley_terry(xs, ys, winners, tolerance=1e-12, limit=100_000)
     one_fit = time.perf_counter() - start
     theirs = np.log(fitted.scores.sort_index().to_numpy())
-    ours = fit(counts, ties="half", prior=0).strengths
+    ours = fit(aggregate(votes, generators, sided=False), ties="half", prior=0).strengths
     return {
         "name": "evalica",
         "version": version("evalica"),
@@ -142,9 +143,9 @@ def main() -> None:
     votes_wanted = given.votes or (50_000 if given.quick else 1_000_000)
     rounds = given.rounds or (200 if given.quick else 1000)
     votes, truth = draw_votes(votes_wanted, given.generators, given.seed)
-    metrics, counts, strengths = measure_ours(votes, given.generators, rounds)
+    metrics, strengths = measure_ours(votes, given.generators, rounds)
     metrics["largest_error_elo"] = round(float(np.abs(elo(strengths) - elo(truth)).max()), 2)
-    peer = measure_peer(votes, counts, rounds, 8.0 if given.quick else PEER_SECONDS)
+    peer = measure_peer(votes, given.generators, rounds, 8.0 if given.quick else PEER_SECONDS)
     print(
         json.dumps(
             {
