@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from trainer.card import CARD
 from trainer.contract.checkpoint import CheckpointManifest, RunFolder
 from trainer.contract.errors import StorageError
 from trainer.contract.files import fsync_path, fsync_tree, sha256_file, write_durably
@@ -99,8 +100,8 @@ def last_good(folder: RunFolder) -> tuple[CheckpointManifest, Path, list[str]] |
     return None
 
 
-def publish(folder: RunFolder, policy: Policy, base: Path | None, *, write: bool = True) -> Path:
-    """Write the result, atomically: the final LoRA to `adapter/`, or a whole pipeline to `model/`.
+def publish(folder: RunFolder, policy: Policy, base: Path | None, card: str, *, write: bool = True) -> Path:
+    """Write the result with its model card, atomically: the final LoRA to `adapter/`, or a whole pipeline to `model/`.
 
     The parts of the pipeline that were not trained come from the folder `base`. Of several processes all call this and
     one writes.
@@ -120,6 +121,7 @@ def publish(folder: RunFolder, policy: Policy, base: Path | None, *, write: bool
                 if not (staged / part.name).exists():
                     copy = shutil.copytree if part.is_dir() else shutil.copy2
                     copy(part, staged / part.name)
+        (staged / CARD).write_text(card, encoding="utf-8")
         fsync_tree(staged)
         shutil.rmtree(final, ignore_errors=True)
         staged.replace(final)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,11 @@ import torch
 
 from trainer import __version__
 from trainer.backbones.load import load_backbone
+from trainer.card import model_card
 from trainer.checkpoint import last_good, load_state, publish, save_checkpoint
 from trainer.contract.checkpoint import CheckpointManifest, RunFolder, RunResult
 from trainer.contract.config import RunConfig
-from trainer.contract.errors import ConfigError, ExitCode, TrainerError, disk_problem
+from trainer.contract.errors import ExitCode, TrainerError, disk_problem
 from trainer.contract.events import (
     Cancelled,
     CheckpointEvent,
@@ -40,15 +42,18 @@ from trainer.data.rows import StepSlots
 from trainer.data.source import Progress
 from trainer.evaluation.grid import Grid
 from trainer.evaluation.held_out import HeldOut
-from trainer.objectives import error_map
+from trainer.kernels import choose_kernels
+from trainer.objectives import error_map, next_beta
 from trainer.parallel import Processes
 from trainer.planner import plan
+from trainer.planning.meter import Meter
 from trainer.policy import Policy
 from trainer.prepare import add_policy, base_folder, prepare, prepare_reference
 from trainer.reference import GUIDANCE, policy_prediction
 from trainer.schedule import learning_rate
 from trainer.self_check import check_masks, check_model
-from trainer.start import StopFlag, StopRequested, open_folder, remember_snapshot, stop_requests
+from trainer.sinks import open_sinks
+from trainer.start import StopFlag, StopRequested, check_processes, open_folder, remember_snapshot, stop_requests
 from trainer.telemetry import SilentTelemetry, Telemetry, peak_memory_bytes
 from trainer.terms import Errors, StepCounts, Terms, combine, counts_of, errors_of
 
@@ -67,6 +72,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     cache: Path | None = None,
+    predicted: Mapping[str, float] | None = None,
 ) -> RunResult:
     """Train to the end, to a cancel, or to an error; the run folder tells which.
 
@@ -80,7 +86,7 @@ def train(
     with Processes.from_environment() as processes, stop_requests(folder) as stop, ExitStack() as stack:
         processes.once(lambda: open_folder(folder, config, resume=resume, force=force))
         events = stack.enter_context(EventWriter(folder.events)) if processes.main else None
-        run = _Run(folder, config, events, stop, cache, processes)
+        run = _Run(folder, config, events, stop, cache, processes, predicted or {})
         try:
             return run.go(snapshot_folder, force=force)
         except TrainerError as error:
@@ -103,10 +109,13 @@ class _Run:
         stop: StopFlag,
         cache: Path | None,
         processes: Processes,
+        predicted: Mapping[str, float],
     ) -> None:
         self.folder, self.config, self.events, self.stop = folder, config, events, stop
         self.processes, self.main = processes, processes.main
         self.cache = cache or folder.cache
+        self.predicted = predicted
+        self.beta = config.objective.beta
         self.step = 0
         self.snapshot_hash = ""
         self.checkpoint: str | None = None
@@ -120,9 +129,13 @@ class _Run:
         self.snapshot_hash = snapshot.manifest.content_hash
         self.processes.once(lambda: remember_snapshot(self.folder, snapshot_folder, self.snapshot_hash, force=force))
         self.good = self.processes.once(lambda: last_good(self.folder))
-        self._check_processes(force=force)
+        count = self.processes.count
+        check_processes(self.good[0].processes if self.good else count, count, force=force)
         first = self.good[0].step if self.good else 0
-        self.telemetry = Telemetry(self.events, self.folder.tensorboard, first) if self.events else SilentTelemetry()
+        self.telemetry = (
+            Telemetry(self.events, open_sinks(self.folder, config, first)) if self.events else SilentTelemetry()
+        )
+        self.snapshot = snapshot
 
         self.backbone = load_backbone(
             config.model.base, revision=config.model.revision, dtype=config.model.dtype, device=self.processes.device
@@ -134,18 +147,11 @@ class _Run:
             if self.good:
                 self.step, self.checkpoint = self.good[0].step, self._relative(self.good[1])
             return self._cancel()
-        self._check_itself()
-        self._restore()
-        return self._loop()
-
-    def _check_processes(self, *, force: bool) -> None:
-        before, now = self.good[0].processes if self.good else self.processes.count, self.processes.count
-        if before != now and not force:
-            raise ConfigError(
-                "processes_changed",
-                f"The run was shared by {before} process{'es' * (before > 1)}, not {now}: its sums would be taken in "
-                f"another order. Start {before}, or force it.",
-            )
+        kept = self.good[0].attention if self.good else None
+        with choose_kernels(config.training, self.backbone, kept, self._first_forward, self.processes) as self.kernels:
+            self._check_itself()
+            self._restore()
+            return self._loop()
 
     # --- start ----------------------------------------------------------------------------------------------------
 
@@ -173,7 +179,8 @@ class _Run:
         add_policy(config, backbone, self.processes)
         self.policy = Policy(config, backbone)
         if self.good is None:
-            self.telemetry.emit(Plan(values=plan(config, backbone.sizes(), len(self.data.pairs))))
+            values = plan(config, backbone.sizes(), len(self.data.pairs)) | dict(self.predicted)
+            self.telemetry.emit(Plan(values=values))
         self.reference = prepare_reference(
             config, backbone, self.schedule, self.cache, self._progress("reference"), self.processes, force=force
         )
@@ -199,6 +206,7 @@ class _Run:
         manifest, path, passed = self.good
         load_state(path, manifest, self.policy)
         self.step = manifest.step
+        self.beta = self.beta if manifest.beta is None else manifest.beta
         self.checkpoint = self._relative(path)
         self.telemetry.emit(
             Resumed(
@@ -212,12 +220,12 @@ class _Run:
     def _check_itself(self) -> None:
         step = self.good[0].step if self.good else 0
         found, warning = check_masks(self.data)
+        found |= {f"attention_{name}_seconds": seconds for name, seconds in self.kernels.seconds.items()}
         if warning:
             self.telemetry.emit(Warn(step=step, code="mask_thin", message=warning))
-        self.policy.optimizer.zero_grad(set_to_none=True)
-        slots = self.schedule.slots[:1]
-        batch, layout, terms = self._forward(0, self.schedule.pairs(0), slots[0], counts_of(slots))
-        terms.loss.backward()
+        with Meter() if self.predicted and self.processes.count == 1 else nullcontext() as meter:
+            batch, layout, terms = self._first_forward()
+        self.telemetry.expect(self.predicted, {"flops_per_forward": meter.flops} if meter else {})
         try:
             found |= check_model(self.backbone, batch, layout, terms, frozen=self._has_frozen_model())
         except TrainerError as error:
@@ -228,6 +236,13 @@ class _Run:
 
     def _has_frozen_model(self) -> bool:
         return self.config.training.method == "lora" or self.config.reference.source == "model"
+
+    def _first_forward(self) -> tuple[Batch, Layout, Terms]:
+        self.policy.optimizer.zero_grad(set_to_none=True)
+        slots = self.schedule.slots[:1]
+        batch, layout, terms = self._forward(0, self.schedule.pairs(0), slots[0], counts_of(slots))
+        terms.loss.backward()
+        return batch, layout, terms
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
@@ -268,13 +283,18 @@ class _Run:
         rate = learning_rate(config.optimizer, self.step, config.training.steps)
         figures["grad_norm"] = self.policy.update(self.step, rate)
         figures["learning_rate"] = rate
+        if config.objective.auto_beta.target is not None:
+            figures["beta"] = self.beta
+            self.beta = next_beta(
+                self.beta, figures["sigmoid_negative_margin"], **config.objective.auto_beta.model_dump()
+            )
         return figures
 
     def _forward(
         self, step: int, pairs: list[Pair], slots: StepSlots, counts: StepCounts
     ) -> tuple[Batch, Layout, Terms]:
         """The policy's forward over all rows of these slots at once, and the reference's, where it is a model."""
-        objective = self.config.objective
+        objective = self.config.objective.model_copy(update={"beta": self.beta})
         batch, layout = self.builder.build(step, pairs, slots)
         reference: Errors | None = None
         if layout.referenced:
@@ -310,6 +330,7 @@ class _Run:
         manifest = CheckpointManifest(
             step=self.step, snapshot=self.snapshot_hash, config_hash=self.config.config_hash(),
             sampler={"next_step": self.step}, early_stop=self.policy.early_stop.state, processes=self.processes.count,
+            attention=self.kernels.attention, beta=self.beta,
         )  # fmt: skip
         path = save_checkpoint(self.folder, manifest, self.policy, keep=self.config.checkpoints.keep, write=self.main)
         self.processes.wait()
@@ -328,7 +349,8 @@ class _Run:
 
     def _finish(self) -> RunResult:
         full = self.config.training.method == "full"
-        path = publish(self.folder, self.policy, base_folder(self.config) if full else None, write=self.main)
+        card = model_card(self.folder, self.config, self.snapshot, self.step)
+        path = publish(self.folder, self.policy, base_folder(self.config) if full else None, card, write=self.main)
         self.processes.wait()
         if self.main:
             shutil.rmtree(self.folder.cache, ignore_errors=True)

@@ -56,6 +56,16 @@ def remember_snapshot(folder: RunFolder, path: Path, content_hash: str, *, force
     write_durably(folder.snapshot, json.dumps(record, indent=1).encode())
 
 
+def check_processes(before: int, now: int, *, force: bool) -> None:
+    """Raise ConfigError when a run was shared by another number of processes, unless `force`."""
+    if before != now and not force:
+        raise ConfigError(
+            "processes_changed",
+            f"The run was shared by {before} process{'es' * (before > 1)}, not {now}: its sums would be taken in "
+            f"another order. Start {before}, or force it.",
+        )
+
+
 class StopRequested(Exception):
     """Raised inside long work before the first step when the run was asked to stop."""
 

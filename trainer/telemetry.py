@@ -1,4 +1,4 @@
-"""Where figures go: the event stream, TensorBoard, and the watch for runs that look fine and are not."""
+"""Figures of a run: averaged over log windows, written to the event stream and its sinks, watched for ill health."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trainer.contract.errors import DivergedError
-from trainer.contract.events import EventWriter, Metrics, Sample, Validation, Warn
+from trainer.contract.events import Cost, EventWriter, Metrics, Warn
 
 if TYPE_CHECKING:
     from trainer.contract.events import Event
+    from trainer.sinks import Sink
 
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12, "A10": 125e12}
+"""Dense bfloat16 FLOP/s that the makers state, by a part of the card's name."""
 WORSE_IN_A_ROW = 5
 """Log windows in which the winner must be getting worse at full accuracy before it is called degenerate."""
 
@@ -23,22 +26,38 @@ WORSE_IN_A_ROW = 5
 def peak_memory_bytes() -> float:
     """Largest resident set of this process so far, plus the GPU's peak where one is used."""
     unit = 1 if sys.platform == "darwin" else 1024
-    host = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit) + _gpu_peak()
+
+
+def _on_gpu() -> bool:
     torch = sys.modules.get("torch")
-    return host + (float(torch.cuda.max_memory_allocated()) if torch and torch.cuda.is_available() else 0.0)
+    return bool(torch and torch.cuda.is_available())
+
+
+def _gpu_peak() -> float:
+    return float(sys.modules["torch"].cuda.max_memory_allocated()) if _on_gpu() else 0.0
+
+
+def utilisation(flops: float | None, seconds: float) -> float | None:
+    """Counted FLOPs of a step over what the GPU could have done in its time; None where its peak is not known."""
+    if not flops or not _on_gpu():
+        return None
+    name = sys.modules["torch"].cuda.get_device_name()
+    peak = next((value for part, value in PEAK_FLOPS.items() if part in name), None)
+    return flops / (seconds * peak) if peak else None
 
 
 class Telemetry:
     """Averages figures over the steps of a log window and writes them out."""
 
-    def __init__(self, events: EventWriter, tensorboard: Path, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(self, events: EventWriter, sinks: Sequence[Sink]) -> None:
         self._events = events
-        self._board = SummaryWriter(str(tensorboard), purge_step=first_step + 1)
+        self._sinks = sinks
         self._forget()
 
     def _forget(self) -> None:
+        self._predicted: dict[str, float] = {}
+        self._measured: dict[str, float] = {}
         self._sums: dict[str, float] = defaultdict(float)
         self._steps = 0
         self._pairs = 0
@@ -46,16 +65,17 @@ class Telemetry:
         self._worse = 0
 
     def emit(self, event: Event, *, durable: bool = False) -> None:
-        """Write any event; figures go to TensorBoard too."""
+        """Write any event, and tell the sinks."""
         self._events.write(event, durable=durable)
-        if isinstance(event, Metrics | Validation):
-            for name, value in event.values.items():
-                self._board.add_scalar(f"{event.kind}/{name}", value, event.step)
-            self._board.flush()
-        elif isinstance(event, Sample):
-            judged = [image.rational for image in event.images if image.rational is not None]
-            if judged:
-                self._board.add_scalar("sample/rational", sum(judged) / len(judged), event.step)
+        for sink in self._sinks:
+            sink.write(event)
+
+    def expect(self, predicted: Mapping[str, float], measured: Mapping[str, float]) -> None:
+        """Hold a plan's figures against what is measured, once the first log window after step 1 is full.
+
+        `measured` is what is known already (`flops_per_forward`); memory and time are measured here.
+        """
+        self._predicted, self._measured = dict(predicted), dict(measured)
 
     def add(self, step: int, figures: dict[str, float], pairs: int) -> None:
         """Take in the figures of one step. Raises DivergedError for a loss or gradient that is no number."""
@@ -82,8 +102,11 @@ class Telemetry:
             "seconds_per_step": seconds / self._steps,
             "peak_memory_bytes": peak_memory_bytes(),
         }
+        if rate := utilisation(self._predicted.get("flops_per_step"), values["seconds_per_step"]):
+            values["model_flops_utilisation"] = rate
         self.emit(Metrics(step=step, values=values))
         self._watch(step, values)
+        self._compare(step, values)
         self._sums.clear()
         self._steps = self._pairs = 0
         self.restart_clock()
@@ -106,9 +129,23 @@ class Telemetry:
                 )
             )
 
+    def _compare(self, step: int, values: dict[str, float]) -> None:
+        if not self._measured or step < 2:
+            return
+        memory = "device_bytes" if _on_gpu() else "host_bytes"
+        found = {
+            **self._measured,
+            memory: _gpu_peak() if _on_gpu() else values["peak_memory_bytes"],
+            "seconds_per_step": values["seconds_per_step"],
+        }
+        predicted = {name: self._predicted[name] for name in found if name in self._predicted}
+        self.emit(Cost(step=step, predicted=predicted, measured={name: found[name] for name in predicted}))
+        self._measured = {}
+
     def close(self) -> None:
-        """Flush TensorBoard."""
-        self._board.close()
+        """End the sinks."""
+        for sink in self._sinks:
+            sink.close()
 
 
 class SilentTelemetry(Telemetry):

@@ -43,6 +43,10 @@ class CheckpointManifest(BaseModel):
     """Where the data order stands."""
     processes: int = 1
     """How many processes shared each step."""
+    beta: float | None = None
+    """beta of the next step, which auto-beta moves."""
+    attention: str | None = None
+    """The attention backend that was measured to be the fastest, where the config asks for it."""
     early_stop: dict[str, float] = {}
     """The best validation so far and how many were worse since, where one is watched."""
 

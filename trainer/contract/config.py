@@ -294,6 +294,12 @@ class TrainingConfig(Section):
     log_every: int = Field(10, ge=1)
     threads: int | None = Field(None, ge=1)
     """CPU threads of torch; None leaves torch's choice. Bit-exact resume needs the same number."""
+    compile: bool = False
+    """Compile the model's repeated blocks: faster steps for a slower first one. Needs a C++ compiler on a CPU and
+    Triton on a GPU."""
+    attention: Literal["default", "probe", "flash", "cudnn", "efficient", "math"] = "default"
+    """Attention kernels: torch's own choice; the fastest, by timing all that can run the model before the first step
+    (a resumed run keeps what was chosen); or the one named."""
     ema: float | None = Field(None, gt=0, lt=1)
     """Decay of an exponential moving average of the trained weights. Validation, samples and the published result are
     then the average's; None keeps none."""
@@ -339,6 +345,17 @@ class CheckpointsConfig(Section):
     """How many checkpoints stay; older ones are removed after a new one is safe."""
 
 
+class TelemetryConfig(Section):
+    """Where figures go beside the event stream and TensorBoard. Both need the extra `tracking`."""
+
+    mlflow: str | None = None
+    """URI of an MLflow tracking server, or `file:` and a folder; None turns it off."""
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Weights & Biases: offline writes under the run folder, to be synchronised later."""
+    project: str = Field("inpaintdpo", min_length=1)
+    """MLflow's experiment, the project at Weights & Biases."""
+
+
 class RunConfig(Section):
     """Everything that decides a run, beside the snapshot."""
 
@@ -353,6 +370,7 @@ class RunConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     samples: SamplesConfig = SamplesConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -65,6 +65,14 @@ class Progress(BaseEvent):
     total: int
 
 
+class Cost(BaseEvent):
+    """What the plan predicted beside what was measured, once the run is under way: FLOPs, memory, seconds a step."""
+
+    kind: Literal["cost"] = "cost"
+    predicted: dict[str, float]
+    measured: dict[str, float]
+
+
 class SelfCheck(BaseEvent):
     """The start-up check: each name with what was found; `passed` is false only right before a failure."""
 
@@ -151,8 +159,8 @@ class Cancelled(BaseEvent):
 
 
 Event = Annotated[
-    Started | Resumed | Plan | Progress | SelfCheck | Metrics | Sample | CheckpointEvent | Validation | Warn | Finished
-    | Failed | Cancelled,
+    Started | Resumed | Plan | Progress | Cost | SelfCheck | Metrics | Sample | CheckpointEvent | Validation | Warn
+    | Finished | Failed | Cancelled,
     Field(discriminator="kind"),
 ]  # fmt: skip
 KINDS: tuple[str, ...] = tuple(

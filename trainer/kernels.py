@@ -1,0 +1,108 @@
+"""Which kernels the model runs on: blocks compiled, attention by the backend that was measured to be the fastest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from trainer.contract.errors import ConfigError
+from trainer.sharding import repeated_blocks
+
+if TYPE_CHECKING:
+    from trainer.backbones.protocol import Backbone
+    from trainer.contract.config import TrainingConfig
+    from trainer.parallel import Processes
+
+ATTENTION = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+ON_CPU = ("flash", "math")
+REPEATS = 3
+"""Timed runs of a backend after one that is not counted; the fastest of them counts."""
+
+
+def compile_blocks(*models: nn.Module | None) -> int:
+    """Compile each repeated block where it stands; returns how many. The first step of each shape then takes longer."""
+    blocks = [block for model in models if model is not None for block in repeated_blocks(model)]
+    for block in blocks:
+        block.compile()
+    return len(blocks)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The attention backend in use (None: torch's own choice), and what the candidates took, where they were timed."""
+
+    attention: str | None
+    seconds: dict[str, float]
+
+
+@contextmanager
+def choose_kernels(
+    config: TrainingConfig, backbone: Backbone, kept: str | None, work: Callable[[], object], processes: Processes
+) -> Iterator[Kernels]:
+    """Compile blocks and take an attention backend, which is in force until this ends.
+
+    A resumed run keeps the backend `kept`; `work` is a forward and backward of the run's own shape to be timed. Where
+    the backend cannot run something (a mask, a head size), another one does.
+    """
+    if config.compile:
+        compile_blocks(backbone.denoiser, backbone.reference_copy())
+    name, seconds = kept, {}
+    if config.attention != "probe":
+        name = config.attention if config.attention in ATTENTION else None
+    elif name is None:
+        seconds = processes.agree(probe_attention(work, backbone.device))
+        name = min(seconds, key=seconds.__getitem__)
+    with attention(name) if name else nullcontext():
+        yield Kernels(name, seconds)
+
+
+@contextmanager
+def attention(name: str) -> Iterator[None]:
+    """Within it attention runs on a backend, or where that cannot, on one that can."""
+    order = [ATTENTION[name], SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(list(dict.fromkeys(order)) if name != "math" else [SDPBackend.MATH], set_priority=True):
+        yield
+
+
+def probe_attention(work: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """Seconds that `work`, a forward and backward of the run's own shape, takes on each backend that can run it.
+
+    Raises ConfigError when none can.
+    """
+    found: dict[str, float] = {}
+    for name, backend in ATTENTION.items():
+        if device.type == "cpu" and name not in ON_CPU:
+            continue
+        try:
+            with sdpa_kernel([backend]):
+                seconds = [_timed(work, device) for _ in range(REPEATS + 1)]
+        except RuntimeError as error:
+            if "kernel" not in str(error).lower():
+                raise
+            continue
+        found[name] = min(seconds[1:])
+    if not found:
+        raise ConfigError("no_attention", "No attention backend can run this model: set training.attention=default.")
+    return found
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
