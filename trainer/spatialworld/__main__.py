@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
+
+from trainer.contract.errors import TrainerError
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,6 +108,7 @@ def _study(arguments: argparse.Namespace) -> None:
     from trainer.spatialworld.study.report import write_report
     from trainer.spatialworld.study.run import open_study, run_study
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop by a supervisor is a stop by the user
     out = arguments.out or Path("var/study") / arguments.scale
     study = open_study(arguments.scale, out, arguments.base, arguments.workers)
     if not arguments.only_report:
@@ -120,7 +125,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except (FileNotFoundError, FileExistsError, ValueError) as error:
+    except BrokenProcessPool:
+        print("error: a worker died, out of memory perhaps; the same command goes on from here", file=sys.stderr)
+        return 1
+    except (FileNotFoundError, FileExistsError, ValueError, TrainerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -49,6 +49,7 @@ class Arm:
         return self.like or self.name
 
 
+ALL_WEIGHTS = {"training.method": "full"}
 SFT = {"objective.preference": "none"}
 DPO = {"objective.preference": "dpo"}
 ARMS: tuple[Arm, ...] = (
@@ -68,10 +69,10 @@ ARMS: tuple[Arm, ...] = (
         {**SCPO, "objective.scpo.pairing": "pull_up"}, like="mask_dpo_scpo"),
     Arm("mask_dpo_all_t", "MaskDPO at all timesteps, with replay", "windows", WHOLE, like="mask_dpo"),
     Arm("mask_dpo_no_replay", "MaskDPO at high noise, no replay", "windows", ALONE, like="mask_dpo"),
-    Arm("mask_dpo_plain", "MaskDPO at all timesteps, no replay", "windows", {**WHOLE, **ALONE}, like="mask_dpo"),
-    Arm("dpo_plain", "Diffusion-DPO at all timesteps, no replay", "windows", {**DPO, **WHOLE, **ALONE}, like="dpo"),
+    Arm("mask_dpo_plain", "MaskDPO at all timesteps, no replay", "windows", {**WHOLE, **ALONE}),
+    Arm("dpo_plain", "Diffusion-DPO at all timesteps, no replay", "windows", {**DPO, **WHOLE, **ALONE}),
     Arm("full_plain", "all three at all timesteps, no replay", "windows",
-        {**CAPO, **SCPO, **WHOLE, **ALONE}, like="full"),
+        {**CAPO, **SCPO, **WHOLE, **ALONE}, like="mask_dpo_plain"),
     Arm("sft_same_compute", "SFT, as long as the full objective takes", "compute", SFT, like="sft",
         same_compute_as="full"),
     Arm("mask_dpo_same_compute", "MaskDPO, as long as the full objective takes", "compute", like="mask_dpo",
@@ -85,22 +86,30 @@ ARMS: tuple[Arm, ...] = (
         {"objective.auto_beta.target": 0.4}, like="mask_dpo"),
     Arm("tracked_noise", "MaskDPO at the candidates' own noise", "options",
         {"objective.noise": "tracked"}, like="mask_dpo"),
+    Arm("all_weights", "MaskDPO, all weights instead of a LoRA", "options", ALL_WEIGHTS),
+    Arm("sft_all_weights", "SFT, all weights instead of a LoRA", "options", {**SFT, **ALL_WEIGHTS}),
     Arm("reason_weights", "MaskDPO, viewpoint errors weigh double", "options",
         {"objective.reason_weights.viewpoint": 2.0}, like="mask_dpo"),
 )  # fmt: skip
 
 BASE = "base"
+RATE = "optimizer.learning_rate"
 PREFERENCE_TRIALS: tuple[Overrides, ...] = tuple(
-    {"objective.beta": beta, "optimizer.learning_rate": rate, "objective.t_min": t_min}
+    {"objective.beta": beta, RATE: rate, "objective.t_min": t_min}
     for beta, rate, t_min in (
         (100.0, 2e-3, 0.8), (100.0, 1e-3, 0.8), (300.0, 1e-3, 0.7), (300.0, 2e-3, 0.8),
         (30.0, 2e-3, 0.7), (1000.0, 1e-3, 0.8), (100.0, 2e-3, 0.6), (30.0, 4e-3, 0.8),
     )
 )  # fmt: skip
-SFT_TRIALS: tuple[Overrides, ...] = tuple(
-    {"optimizer.learning_rate": rate} for rate in (2e-3, 1e-3, 4e-3, 5e-4, 3e-3, 1.5e-3, 8e-3, 2.5e-4)
-)
-"""In the order in which a smaller study tries them: every tuned arm gets the same number."""
+SFT_TRIALS: tuple[Overrides, ...] = tuple({RATE: rate} for rate in (2e-3, 1e-3, 4e-3, 5e-4, 3e-3, 1.5e-3, 8e-3, 2.5e-4))
+PLAIN_TRIALS: tuple[Overrides, ...] = tuple(
+    {"objective.beta": beta, RATE: rate}
+    for beta, rate in (
+        (100.0, 1e-3), (1000.0, 3e-4), (300.0, 1e-3), (1000.0, 1e-4),
+        (2000.0, 1e-4), (100.0, 3e-4), (300.0, 3e-4), (2000.0, 1e-5),
+    )
+)  # fmt: skip
+"""For arms whose window is what they are. A smaller study tries the first of each list: every tuned arm as many."""
 
 
 def arms_of(study: Study) -> list[Arm]:
@@ -109,9 +118,15 @@ def arms_of(study: Study) -> list[Arm]:
 
 
 def trials_of(arm: Arm, count: int) -> list[Overrides]:
-    """The settings tried for an arm."""
-    unpaired = arm.overrides.get("objective.preference") == "none"
-    return list((SFT_TRIALS if unpaired else PREFERENCE_TRIALS)[:count])
+    """The settings tried for an arm; all weights take a tenth of a LoRA's learning rates."""
+    trials = PREFERENCE_TRIALS[:count]
+    if arm.overrides.get("objective.preference") == "none":
+        trials = SFT_TRIALS[:count]
+    elif "objective.t_min" in arm.overrides:
+        trials = PLAIN_TRIALS[:count]
+    if arm.overrides.get("training.method") != "full":
+        return list(trials)
+    return [{**trial, RATE: trial[RATE] * 0.1} for trial in trials]
 
 
 def common_config(study: Study, steps: int, seed: int) -> RunConfig:

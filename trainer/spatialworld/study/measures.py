@@ -91,7 +91,11 @@ def _diversity(found: Candidates, conditions: Sequence[Condition]) -> np.ndarray
 
 
 def measure_pairs(
-    backbone: Backbone, base: Candidates, conditions: Sequence[Condition], pairs: Sequence[Chosen]
+    policy: Backbone,
+    reference: Backbone,
+    base: Candidates,
+    conditions: Sequence[Condition],
+    pairs: Sequence[Chosen],
 ) -> Measures:
     """``d_win`` and ``d_lose`` float32 [P] on held-out pairs: the error's change on the background against the base.
 
@@ -106,7 +110,7 @@ def measure_pairs(
             images = [
                 pasted(base.raw[pair.condition, k], c) for pair, k, c in zip(part, draws, chosen, strict=True)
             ]  # fmt: skip
-            found[name] += _error_changes(backbone, images, chosen, start)
+            found[name] += _error_changes(policy, reference, images, chosen, start)
     measures = {name: np.array(values, np.float32) for name, values in found.items()}
     return measures | {"accuracy": (measures["d_win"] < measures["d_lose"]).astype(np.float32)}
 
@@ -116,7 +120,11 @@ AT_ONCE = 16
 
 
 def _error_changes(
-    backbone: Backbone, images: Sequence[np.ndarray], conditions: Sequence[Condition], first: int
+    policy: Backbone,
+    reference: Backbone,
+    images: Sequence[np.ndarray],
+    conditions: Sequence[Condition],
+    first: int,
 ) -> list[float]:
     """Policy's minus reference's error on the background, by image."""
     import torch
@@ -126,16 +134,16 @@ def _error_changes(
     from trainer.objectives import pool_mask, region_error
 
     masks = to_mask([condition.mask for condition in conditions])
-    clean = backbone.encode_images(to_tensor(images))
-    known = backbone.encode_condition(to_tensor([condition.image for condition in conditions]), masks)
-    text = backbone.encode_text([condition.prompt for condition in conditions])
+    clean = reference.encode_images(to_tensor(images))
+    known = reference.encode_condition(to_tensor([condition.image for condition in conditions]), masks)
+    text = reference.encode_text([condition.prompt for condition in conditions])
     items = [f"held-out {first + i}" for i in range(len(images))]
     noise = torch.stack([gaussian(tuple(clean.shape[1:]), 0, item, 0) for item in items]).to(clean)
     t = torch.tensor([timestep(0.0, 1.0, 0, item, 0) for item in items]).to(clean)
-    noisy, target = backbone.noisy(clean, noise, t), backbone.target(clean, noise, t)
+    noisy, target = reference.noisy(clean, noise, t), reference.target(clean, noise, t)
     region = pool_mask(masks, *clean.shape[2:]).to(clean)
     with torch.no_grad():
-        with backbone.reference():
-            before = region_error(backbone.predict(noisy, t, known, text), target, region)
-        after = region_error(backbone.predict(noisy, t, known, text), target, region)
+        before, after = (
+            region_error(model.predict(noisy, t, known, text), target, region) for model in (reference, policy)
+        )
     return [float(value) for value in after - before]

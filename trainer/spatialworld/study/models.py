@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone
+    from trainer.contract.checkpoint import RunResult
 
 
 @lru_cache(maxsize=1)
@@ -18,10 +19,12 @@ def base_model(base: str) -> Backbone:
     return load_backbone(base)
 
 
-def tuned_model(base: str, adapter: Path) -> Backbone:
-    """The base with a trained adapter, fresh."""
+def tuned_model(base: str, run: Path, result: RunResult) -> Backbone:
+    """What a finished run made, fresh: the base with its adapter, or the model whose every weight was trained."""
     from trainer.backbones.load import load_backbone
 
+    if result.model:
+        return load_backbone(str(run / result.model))
     backbone = load_backbone(base)
-    backbone.load_adapter(adapter)
+    backbone.load_adapter(run / str(result.adapter))
     return backbone

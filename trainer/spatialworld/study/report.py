@@ -111,6 +111,12 @@ def _sheets(study: Study, result: Json, folder: Path) -> list[str]:
 def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
     yield "# Does it work? The method measured in SpatialWorld"
     yield _preface(result)
+    if result["expected"]:
+        yield "## What was expected, and what came out"
+        yield _table(
+            ["expected", "found", ""],
+            [[row["what"], row["found"], "yes" if row["holds"] else "**no**"] for row in result["expected"]],
+        )
     for group, title in GROUPS.items():
         names = [arm.name for arm in ARMS if arm.group == group and arm.name in result["arms"]]
         if names:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from trainer.spatialworld.study.arms import BASE, arms_of, trials_of
+from trainer.spatialworld.study.expectations import expectations
 from trainer.spatialworld.study.measures import TITLES
 from trainer.spatialworld.study.plan import chosen_settings, data_rules, overrides_of, steps_of, trial_score
 from trainer.spatialworld.study.scale import UNIT, Study, spent_seconds
@@ -82,6 +83,7 @@ def collect(study: Study, command: str) -> dict[str, Any]:
         for one, other in COMPARED
         if one in found and other in found
     }
+    result["expected"] = expectations(result)
     result["compute"] = _compute(found)
     result["tuning"] = _tuning(study)
     result["data"] = _data(study)

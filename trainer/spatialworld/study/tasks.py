@@ -168,9 +168,10 @@ class CellTask:
         if result.state != "finished":
             raise Interrupted(self.name)
         trained = time.monotonic()
-        backbone = tuned_model(study.base, folder / "run" / "adapter")
+        backbone = tuned_model(study.base, folder / "run", result)
         measures = self._measure(study, backbone, folder)
-        shutil.rmtree(folder / "run" / "checkpoints", ignore_errors=True)
+        for bulky in ("checkpoints", *([result.model] if result.model else [])):
+            shutil.rmtree(folder / "run" / bulky, ignore_errors=True)
         record = {
             "arm": self.arm, "seed": self.seed, "steps": self.steps, "snapshot": self.snapshot,
             "overrides": _merged(self.overrides), "config_hash": config.config_hash(),
@@ -183,6 +184,7 @@ class CellTask:
 
     def _measure(self, study: Study, backbone: Any, folder: Path) -> dict[str, np.ndarray]:
         from trainer.spatialworld.study import measures
+        from trainer.spatialworld.study.models import base_model
 
         scale, total = study.scale, _draws(study, self.role)[0]
         draws = scale.draws if self.role == "test" else 1
@@ -192,7 +194,7 @@ class CellTask:
         if self.role == "test":
             base = candidates(study, "test")
             pairs = choose_pairs(base, PairRule(scale.test_pairs))
-            values |= measures.measure_pairs(backbone, base, conditions, pairs)
+            values |= measures.measure_pairs(backbone, base_model(study.base), base, conditions, pairs)
             keep_images(folder, found)
         keep_measures(folder, values)
         return values

@@ -12,6 +12,7 @@ from trainer.spatialworld.scenes import Plan, make_scene
 from trainer.spatialworld.study import plots
 from trainer.spatialworld.study.arms import ARMS, config_of
 from trainer.spatialworld.study.conditions import conditions_for, noise_seed
+from trainer.spatialworld.study.expectations import expectations
 from trainer.spatialworld.study.judge_check import check_judge
 from trainer.spatialworld.study.measures import measure_images
 from trainer.spatialworld.study.pairs import PairRule, annotate, choose_pairs
@@ -114,6 +115,32 @@ def test_every_tuned_arm_tries_the_same_number_of_settings(tmp_path) -> None:  #
     study = Study(tmp_path, SCALES["gpu"])
     tuned = [task.name.rsplit("-", 1)[0] for task in trial_tasks(study)]
     assert {tuned.count(name) for name in tuned} == {study.scale.trials}
+
+
+def test_expectations_are_held_against_the_figures() -> None:
+    def mean(value: float) -> dict[str, float]:
+        return {"mean": value, "low": value - 0.01, "high": value + 0.01}
+
+    base = {"rational": mean(0.3), "scale": mean(0.2), "position": mean(0.1), "viewpoint": mean(0.4),
+            "diversity": mean(0.2)}  # fmt: skip
+    result = {
+        "judge": {"agreement": 1.0},
+        "arms": {"base": base, "full": {"rational": mean(0.86), "diversity": mean(0.15)}},
+        "differences": {
+            "mask_dpo - dpo": {"rational": mean(0.005)},
+            "full - base": {"foreground_error": mean(0.02), "coherence": mean(0.0)},
+        },
+    }
+    found = {row["what"]: row["holds"] for row in expectations(result)}
+    assert found["the full objective is rational in 85 %"]
+    assert found["the base is rational in less than 40 %"]
+    assert not found["position is broken in 15 % of the base's images"]
+    assert not found["it keeps 80 % of the base's diversity"]
+    assert not found["MaskDPO is above Diffusion-DPO"]
+    assert not found["foreground error is no worse than the base's"]
+    assert found["boundary coherence is no worse than the base's"]
+    assert "the full objective is above MaskDPO" not in found
+    assert expectations({"judge": None, "arms": {}, "differences": {}}) == []
 
 
 def test_plots_are_well_formed_and_keep_their_order() -> None:

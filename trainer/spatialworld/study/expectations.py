@@ -1,0 +1,70 @@
+"""What the paper's claims and the study's aims would have us see, held against what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainer.spatialworld.geometry import REASONS
+from trainer.spatialworld.study.arms import BASE
+
+Json = Mapping[str, Any]
+Found = tuple[str, str, bool]
+
+BASE_AT_MOST, KIND_AT_LEAST, AGREEMENT_AT_LEAST = 0.40, 0.15, 0.99
+FULL_AT_LEAST, DIVERSITY_AT_LEAST = 0.85, 0.80
+
+
+def expectations(result: Json) -> list[dict[str, Any]]:
+    """For each expectation whose figures are there: ``what``, ``found`` in words, and whether it ``holds``."""
+    arms, differences = result["arms"], result["differences"]
+    found = [*_world(result), *_reached(arms), *_order(differences), *_unharmed(differences)]
+    return [{"what": what, "found": words, "holds": holds} for what, words, holds in found]
+
+
+def _world(result: Json) -> Iterator[Found]:
+    if judge := result["judge"]:
+        share = judge["agreement"]
+        yield "the judge agrees with the drawing in 99 %", f"{100 * share:.2f} %", share >= AGREEMENT_AT_LEAST
+    if base := result["arms"].get(BASE):
+        mean = base["rational"]["mean"]
+        yield "the base is rational in less than 40 %", f"{100 * mean:.1f} %", mean < BASE_AT_MOST
+        for reason in REASONS:
+            mean = base[reason]["mean"]
+            yield f"{reason} is broken in 15 % of the base's images", f"{100 * mean:.1f} %", mean >= KIND_AT_LEAST
+
+
+def _reached(arms: Json) -> Iterator[Found]:
+    if "full" not in arms:
+        return
+    mean = arms["full"]["rational"]["mean"]
+    yield "the full objective is rational in 85 %", f"{100 * mean:.1f} %", mean >= FULL_AT_LEAST
+    if BASE in arms and arms[BASE]["diversity"]["mean"] > 0:
+        kept = arms["full"]["diversity"]["mean"] / arms[BASE]["diversity"]["mean"]
+        yield "it keeps 80 % of the base's diversity", f"{100 * kept:.0f} %", kept >= DIVERSITY_AT_LEAST
+
+
+def _order(differences: Json) -> Iterator[Found]:
+    for what, pair in (
+        ("MaskDPO is above Diffusion-DPO", "mask_dpo - dpo"),
+        ("MaskDPO is above Diffusion-DPO, both to the letter of the abstract", "mask_dpo_plain - dpo_plain"),
+        ("the full objective is above MaskDPO", "full - mask_dpo"),
+        ("the full objective is above Diffusion-DPO", "full - dpo"),
+        ("the full objective is above SFT of equal compute", "full - sft_same_compute"),
+    ):
+        if pair in differences:
+            gap = differences[pair]["rational"]
+            words = f"{100 * gap['mean']:+.1f} points ({100 * gap['low']:+.1f} … {100 * gap['high']:+.1f})"
+            yield what, words, gap["low"] > 0
+    if "mask_dpo_capo - mask_dpo" in differences:
+        gap = differences["mask_dpo_capo - mask_dpo"]["coherence"]
+        words = f"{gap['mean']:+.4f} ({gap['low']:+.4f} … {gap['high']:+.4f})"
+        yield "CAPO makes the boundary more coherent", words, gap["low"] > 0
+
+
+def _unharmed(differences: Json) -> Iterator[Found]:
+    """No worse than the base: the interval must not lie wholly on the wrong side."""
+    if gaps := differences.get(f"full - {BASE}"):
+        error, coherence = gaps["foreground_error"], gaps["coherence"]
+        yield "foreground error is no worse than the base's", f"{error['mean']:+.4f}", error["low"] <= 0
+        yield "boundary coherence is no worse than the base's", f"{coherence['mean']:+.4f}", coherence["high"] >= 0
