@@ -2,12 +2,24 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.catalogue.models import Candidate, Condition, Split
-from backend.judging.models import Comparison, ComparisonState, Judgment, JudgmentMark, Mark, Outcome, Purpose, Vote
+from backend.judging.models import (
+    Comparison,
+    ComparisonCandidate,
+    ComparisonState,
+    Judgment,
+    JudgmentMark,
+    Mark,
+    Outcome,
+    Purpose,
+    Vote,
+)
+from backend.judging.models_serving import GoldAnswer
 from backend.preferences.repository import votes_query
 from backend.preferences.schemas import VoteFilter, Who
 
@@ -71,6 +83,19 @@ def pair_sources(
     return [tuple(row) for row in session.execute(query.order_by(*columns))]
 
 
+def gold_pairs(session: Session, project_id: int) -> set[tuple[int, int]]:
+    """Every two candidates (smaller id first) of comparisons whose answer is known, retired ones among them."""
+    query = (
+        select(ComparisonCandidate.comparison_id, ComparisonCandidate.candidate_id)
+        .join(GoldAnswer, GoldAnswer.comparison_id == ComparisonCandidate.comparison_id)
+        .where(GoldAnswer.project_id == project_id)
+    )
+    known: dict[int, list[int]] = {}
+    for comparison, candidate in session.execute(query):
+        known.setdefault(comparison, []).append(candidate)
+    return {pair for candidates in known.values() for pair in combinations(sorted(candidates), 2)}
+
+
 def candidate_marks(
     session: Session, project_id: int, chosen: VoteFilter, first: int, last: int
 ) -> list[tuple[int, int, str, list[str], int, int]]:
@@ -90,6 +115,7 @@ def candidate_marks(
             JudgmentMark.mark != Mark.NONE,
             Judgment.outcome != Outcome.SKIP,
             Judgment.purpose == Purpose.REGULAR,
+            Comparison.id.not_in(select(GoldAnswer.comparison_id).where(GoldAnswer.project_id == project_id)),
         )
     )
     if chosen.who is not Who.ALL:

@@ -114,8 +114,11 @@ def scored_conditions(session: Session, project: Project, rules: PairRules) -> I
 def score(session: Session, project: Project, rules: PairRules, facts: list[ConditionFact]) -> Iterator[ConditionPairs]:
     """The same for these conditions alone, which must follow each other."""
     strength = consensus.prior_strength(rules.agreement or consensus.ASSUMED_AGREEMENT)
+    gold = repository_pairs.gold_pairs(session, project.id)
     pairs = {
-        condition: [scored for one in votes if (scored := consensus.score_pair(one, strength))]
+        condition: [
+            scored for one in votes if (one.a, one.b) not in gold and (scored := consensus.score_pair(one, strength))
+        ]
         for condition, votes in pair_votes(session, project, rules, facts).items()
     }
     marks: dict[int, dict[int, CandidateMarks]] = {}

@@ -206,6 +206,7 @@ def condition_pairs(session: Session, project: Project, rules: PairRules, condit
     votes = {(one.a, one.b): one for one in scoring.pair_votes(session, project, rules, [fact]).get(fact.id, [])}
     chosen = [choice.apply(rules, each) for each in scoring.score(session, project, rules, [fact])]
     kept = {(pair.win, pair.lose) for each in chosen for pair in each.pairs}
+    gold = repository_pairs.gold_pairs(session, project.id)
     return ConditionPairsOut(
         condition_id=fact.id,
         prompt=fact.prompt,
@@ -213,17 +214,26 @@ def condition_pairs(session: Session, project: Project, rules: PairRules, condit
         threshold=rules.threshold,
         candidates=dict(sorted(images.items())),
         pairs=[
-            _candidate_pair(votes.get((a, b)) or PairVotes(fact.id, a, b), rules, images, kept)
+            _candidate_pair(votes.get((a, b)) or PairVotes(fact.id, a, b), rules, images, kept, gold)
             for a, b in combinations(sorted(images), 2)
         ],
     )
 
 
 def _candidate_pair(
-    votes: PairVotes, rules: PairRules, images: dict[int, str], kept: set[tuple[int, int]]
+    votes: PairVotes,
+    rules: PairRules,
+    images: dict[int, str],
+    kept: set[tuple[int, int]],
+    gold: set[tuple[int, int]],
 ) -> CandidatePairOut:
     strength = consensus.prior_strength(rules.agreement or consensus.ASSUMED_AGREEMENT)
     undecided = (votes.ties + votes.both_bad) / 2
+    reason_out = None
+    if not {(votes.a, votes.b), (votes.b, votes.a)} & kept:
+        is_gold = (votes.a, votes.b) in gold
+        scored = consensus.score_pair(votes, strength)
+        reason_out = "it is a gold item" if is_gold else _why_out(votes, rules, scored, images)
     return CandidatePairOut(
         candidate_a=votes.a,
         candidate_b=votes.b,
@@ -233,9 +243,7 @@ def _candidate_pair(
         ties=round(votes.ties, 2),
         both_bad=round(votes.both_bad, 2),
         votes=votes.total,
-        reason_out=None
-        if {(votes.a, votes.b), (votes.b, votes.a)} & kept
-        else _why_out(votes, rules, consensus.score_pair(votes, strength), images),
+        reason_out=reason_out,
     )
 
 

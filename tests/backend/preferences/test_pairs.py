@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from backend.catalogue.models import Split
-from backend.judging.models import ComparisonKind, JudgmentMark, Outcome, Purpose
+from backend.judging.models import Comparison, ComparisonKind, JudgmentMark, Outcome, Purpose
+from backend.judging.models_serving import GoldAnswer
 from backend.kit.blobs import LocalBlobs
 from backend.kit.database import Database
 from backend.kit.errors import NotFound
@@ -217,6 +218,22 @@ def test_gold_and_repeated_items_make_no_pairs_and_no_reasons(database: Database
         chosen = preference_pairs(session, world.project, PairRules(threshold=0.5))
         losses = losses_by_generator(session, world.project, VoteFilter())
     assert chosen.conditions == [] and losses == []
+
+
+def test_a_pair_whose_answer_is_known_is_none_to_learn_from(database: Database, blobs: LocalBlobs) -> None:
+    with database.transaction() as session:
+        world = judged_world(session, blobs)
+        before = preference_pairs(session, world.project, PairRules())
+        comparison = session.scalars(select(Comparison).order_by(Comparison.id)).first()
+        assert comparison is not None
+        # Its regular answers were given before a lead made it a gold item.
+        session.add(GoldAnswer(comparison_id=comparison.id, project_id=world.project.id, expected={}))
+        session.flush()
+        after = preference_pairs(session, world.project, PairRules())
+        found = condition_pairs(session, world.project, PairRules(), comparison.condition_id)
+    gold = {each.fact.id for each in before.conditions} - {each.fact.id for each in after.conditions}
+    assert gold == {comparison.condition_id}
+    assert {pair.reason_out for pair in found.pairs} == {"it is a gold item"}
 
 
 def test_the_edge_of_the_threshold_is_shown(database: Database, blobs: LocalBlobs) -> None:
