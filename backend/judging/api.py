@@ -24,6 +24,7 @@ from backend.judging.schemas import (
 from backend.judging.tasks import start_simulation
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Forbidden, NotFound
+from backend.kit.pages import speak_to
 from backend.kit.paging import Page, Paging, fetch_page
 
 router = APIRouter(tags=["judging"])
@@ -53,6 +54,8 @@ def claim_assignments(
         return views.claim_out(Claimed([], [], "unqualified", service.progress(session, project, person)))
     seconds = _lease_seconds(request)
     claimed = service.claim(session, project, person, count=body.count, holding=body.holding, lease_seconds=seconds)
+    if claimed.reason:
+        speak_to(request)
     return views.claim_out(claimed)
 
 

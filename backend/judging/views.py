@@ -11,6 +11,7 @@ from backend.judging.models import Comparison, Judgment
 from backend.judging.repository_leases import LeasedRow
 from backend.judging.schemas import AssignmentOut, ClaimOut, ComparisonOut, JudgmentOut, ProgressOut
 from backend.judging.submission import stored_answer
+from backend.kit.languages import translated
 
 
 def assignment_out(row: LeasedRow) -> AssignmentOut:
@@ -39,7 +40,7 @@ def claim_out(claimed: Claimed) -> ClaimOut:
         items=[assignment_out(row) for row in claimed.rows],
         lost=claimed.lost,
         state=claimed.state,
-        reason=claimed.reason,
+        reason=translated(claimed.reason) if claimed.reason else None,
         progress=progress_out(claimed.progress),
     )
 

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from sqlalchemy import select, update
 
 from backend.catalogue.models import ProjectMember
-from backend.judging import service
+from backend.judging import attention, service
 from backend.judging.models import Assignment, ComparisonKind, Judgment, JudgmentMark
 from backend.judging.models_lessons import Qualification
 from backend.kit.database import utcnow
@@ -245,3 +245,73 @@ def test_who_has_not_passed_is_led_through_practice_and_test_to_the_work(app, lo
         ready(page)
     else:
         expect(page.get_by_role("link", name="Try again")).to_be_visible()
+
+
+def test_who_is_paused_reads_why_in_their_language(browser, live_server, database, blobs):
+    world = world_of(database, blobs)
+    person = add_annotator(database, world)
+    settings = {"gold_pass_percent": 70, "gold_minimum": 4}
+    with database.transaction() as session:
+        assert attention.check(session, settings, world.project.id, person.id, 4, 1)
+    context = browser.new_context(base_url=live_server, locale="zh-CN")
+    renew_login(context, live_server, database, person)
+    page = context.new_page()
+    page.goto(PAGE)
+    expect(page.locator("#rest h2")).to_have_text("评判已暂停")
+    expect(page.locator("#rest p").first).to_contain_text("4 道已知答案的题中有 3 道与答案不符")
+    context.close()
+
+
+def test_a_break_is_suggested_after_working_on_end_and_not_after_a_rest(logged_in, database, blobs):
+    context = logged_in(add_annotator(database, world_of(database, blobs, comparisons=6)))
+    page = context.new_page()
+    page.clock.install()
+    page.goto(PAGE)
+    page.clock.run_for(1000)
+    ready(page)
+
+    def work(minutes: int) -> None:
+        for _ in range(minutes // 2):
+            page.clock.fast_forward(120_000)
+            page.keyboard.press("f")
+
+    def judge_one() -> None:
+        shown = page.locator("body").get_attribute("data-ready")
+        page.keyboard.press("t")
+        page.wait_for_function("shown => !document.body.dataset.ready", arg=shown)
+        page.wait_for_selector("#stage:not(.stale) .pick")
+        page.clock.run_for(1000)
+        ready(page)
+
+    work(24)
+    judge_one()
+    expect(page.locator("#hint")).not_to_contain_text("break")
+    work(2)
+    judge_one()
+    expect(page.locator("#hint")).to_contain_text("25 minutes at a stretch")
+    work(24)
+    page.clock.fast_forward(600_000)
+    page.keyboard.press("f")
+    judge_one()
+    expect(page.locator("#hint")).not_to_contain_text("break")
+
+
+def test_on_a_shared_machine_nobody_sends_anothers_answers(logged_in, live_server, database, blobs):
+    world = world_of(database, blobs)
+    ann, ben = add_annotator(database, world), add_annotator(database, world)
+    context = logged_in(ann)
+    page = open_page(context)
+    context.route("**/judgment", lambda route: route.abort())
+    answer(page, "t")
+    expect(page.locator("#saved")).to_have_text(re.compile("waiting for the network"))
+    renew_login(context, live_server, database, ben)
+    context.unroute("**/judgment")
+    expect(page.locator("#rest h2")).to_have_text("You have been logged out")
+    assert judgments(database) == []
+    renew_login(context, live_server, database, ann)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(PAGE)
+    ready(page)
+    saved(page)
+    (row,) = judgments(database)
+    assert (row.person_id, row.outcome) == (ann.id, "tie")

@@ -153,15 +153,15 @@ export class Deck {
 
   // --- resting
 
-  /** Shows the words of a state instead of the images. */
-  async rest(state, problem = null) {
+  /** Shows the words of a state instead of the images; `reason` is why the service says so. */
+  async rest(state, reason = null) {
     if (this.judge.resting === state && state !== "refused") return;
     this.judge.resting = state;
     this.#hide(true);
     if (state === "loading") return;
     const { fillRest } = await import("./rest.js");
     if (this.judge.resting !== state) return;
-    fillRest(byId("rest"), state, { project: page.project, problem, goOn: () => this.judge.goOn() });
+    fillRest(byId("rest"), state, { project: page.project, reason, goOn: () => this.judge.goOn() });
   }
 
   wake() {

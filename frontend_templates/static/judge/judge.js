@@ -101,7 +101,7 @@ export class Judge {
       this.draft = null;
       delete page.ready;
       this.stage.clear();
-      this.deck.rest(this.#restingState());
+      this.deck.rest(this.#restingState(), this.queue.reason);
       this.queue.fill();
       return;
     }
@@ -336,7 +336,7 @@ export class Judge {
       this.next();
       return;
     }
-    this.deck.rest(this.#restingState(), this.queue.problem);
+    this.deck.rest(this.#restingState(), this.queue.problem?.message ?? this.queue.reason);
     // All that was offered is already in hand or lost: what is free now, the next claim tells.
     if (this.queue.state === "ready") setTimeout(() => this.queue.fill(), CLAIM_AGAIN_MS);
   }

@@ -86,6 +86,7 @@ export class Queue extends EventTarget {
       }
       this.progress = answer.progress;
       this.problem = null;
+      this.reason = answer.reason;
       this.state = answer.state;
       if (answer.lost.length) this.dispatchEvent(new CustomEvent("lost", { detail: answer.lost }));
     } catch (problem) {

@@ -7,11 +7,14 @@ const NEXT = {
   loggedOut: "login", resting: "button", offline: "button", elsewhere: "button",
 };
 
+// States that the service explains better than the page, where it does.
+const EXPLAINED = ["refused", "paused", "finished"];
+
 /** Fills `root` with the words of `state`; `goOn` is what its button does. */
-export function fillRest(root, state, { project, problem, goOn }) {
+export function fillRest(root, state, { project, reason, goOn }) {
   const part = (tag, words) => Object.assign(document.createElement(tag), { textContent: words });
   const known = say(`rests.${state}.title`) ? state : "loading";
-  root.replaceChildren(part("h2", say(`rests.${known}.title`)), part("p", (known === "refused" && problem?.message) || say(`rests.${known}.text`)));
+  root.replaceChildren(part("h2", say(`rests.${known}.title`)), part("p", (EXPLAINED.includes(known) && reason) || say(`rests.${known}.text`)));
   if (known === "resting") {
     const sign = Object.assign(part("p", "❚❚"), { className: "sign", ariaHidden: "true" });
     root.prepend(sign);
