@@ -9,11 +9,13 @@ from backend.judging import repository_images
 from backend.kit.blobs import BlobStore
 from backend.kit.database import Database, get_database
 from backend.kit.errors import NotFound
-from backend.kit.images import bare_png_mode, reencode
+from backend.kit.images import bare_png_mode, reencode, thumbnail
 
 router = APIRouter()
 Db = Annotated[Database, Depends(get_database)]
 
+# The longest side in a list, in pixels: twice what it takes there, for fine screens.
+SMALL = 384
 # As many as a win/lose comparison shows, one key each.
 MAX_SHOWN = 9
 # The assignment's address never means another image, and nobody between may keep a copy.
@@ -28,11 +30,15 @@ def candidate_image(
     request: Request,
     person: CurrentPerson,
     database: Db,
+    small: bool = False,
 ) -> Response:
-    """The candidate at a shown position, to the assignment's holder only; every candidate looks alike on the wire."""
+    """The candidate at a shown position, to the assignment's holder only; every candidate looks alike on the wire.
+
+    `small` fits it into a list of earlier answers.
+    """
     with database.looking_up() as session:
         digest = repository_images.shown_digest(session, assignment_id, person.id, shown_position)
-    return blinded_image(request, digest)
+    return blinded_image(request, digest, small=small)
 
 
 @router.get("/judge/assignments/{assignment_id}/subject")
@@ -53,7 +59,7 @@ def mask_image(assignment_id: int, request: Request, person: CurrentPerson, data
     return blinded_image(request, digests[2] if digests else None, mode="L")
 
 
-def blinded_image(request: Request, digest: str | None, mode: str = "RGB") -> Response:
+def blinded_image(request: Request, digest: str | None, mode: str = "RGB", *, small: bool = False) -> Response:
     """The pixels of a stored image and nothing else. Raises NotFound where there is no digest."""
     if digest is None:
         raise NotFound("There is no such image among your assignments.")
@@ -62,4 +68,6 @@ def blinded_image(request: Request, digest: str | None, mode: str = "RGB") -> Re
     # Everything of ours is stored so; what is not is made so, since a text, a time or a profile might tell its maker.
     if bare_png_mode(data) != mode:
         data, _, _ = reencode(data, mode=mode)
+    if small:
+        data = thumbnail(data, SMALL)
     return Response(data, media_type="image/png", headers=IMAGE_HEADERS)

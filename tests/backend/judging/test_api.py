@@ -156,3 +156,17 @@ def test_a_lead_starts_a_simulation(ann, lead, database, world):
         jobs = session.scalars(select(Job)).all()
         assert [(job.kind, job.payload["error_rate"]) for job in jobs] == [("judging.simulate", 0.2)]
         assert session.scalar(select(Judgment)) is None
+
+
+def test_earlier_answers_show_small_images_that_tell_as_little(app, database, blobs):
+    big = build(database, comparisons=1, blobs=blobs, size=500)
+    ann = client_of(app, add_annotator(database, big))
+    (item,) = claim(ann)["items"]
+    small = ann.get(f"{item['images'][0]}?small=true")
+    assert (int.from_bytes(small.content[16:20]), int.from_bytes(small.content[20:24])) == (384, 384)
+    assert not {"etag", "last-modified"} & set(small.headers)
+    assert ann.post(
+        f"/api/v1/assignments/{item['id']}/judgment", json={"outcome": "both_good"}, headers=key("k")
+    ).is_success
+    page = ann.get("/projects/street-scenes/history").text
+    assert f"{item['images'][0]}?small=true" in page and "both good" in page
