@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +26,7 @@ from trainer.contract.recipes import RECIPES, recipe_config
 
 if TYPE_CHECKING:
     from trainer.contract.sampling import SampleRequest
+    from trainer.planning.predict import Load
 
 EXITS = "exit codes: " + ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
 
@@ -110,10 +112,27 @@ def _config_options(parser: argparse.ArgumentParser, required: bool = True) -> N
         help="change one value, e.g. --set objective.beta=300 (value as JSON, else text); repeatable",
     )  # fmt: skip
 
+    parser.add_argument(
+        "--card", type=int, metavar="GB",
+        help="take a recipe as the planner fitted it to a GPU of so much memory: 24, 48, 80 or 140",
+    )  # fmt: skip
+
 
 def _config(options: argparse.Namespace) -> RunConfig:
-    config = load_config(options.config) if options.config else recipe_config(options.recipe)
+    if options.config and options.card:
+        raise ConfigError("card_of_what", "Only recipes were fitted to cards; for a config file take `train --fit`.")
+    config = load_config(options.config) if options.config else recipe_config(options.recipe, options.card)
     return apply_overrides(config, options.set)
+
+
+def _answer(options: argparse.Namespace, values: Mapping[str, Any] | Sequence[Any], words: str) -> int:
+    """The end of a command that went well: its values as a line of JSON where asked for, else in words."""
+    print(json.dumps(values) if options.json else words)
+    return int(ExitCode.FINISHED)
+
+
+def _table(values: Mapping[str, float]) -> str:
+    return "\n".join(f"{name:28} {value:,.6g}" for name, value in values.items())
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
@@ -126,13 +145,10 @@ def _recipes(commands: Any) -> None:
 
 def _run_recipes(options: argparse.Namespace) -> int:
     if options.name:
-        print(recipe_config(options.name).model_dump_json(indent=None if options.json else 1))
-    elif options.json:
-        print(json.dumps([{"name": r.name, "title": r.title, "needs": r.needs} for r in RECIPES.values()]))
-    else:
-        for recipe in RECIPES.values():
-            print(f"{recipe.name:20} {recipe.title}\n{'':20} needs {recipe.needs}")
-    return ExitCode.FINISHED
+        values = recipe_config(options.name).model_dump(mode="json")
+        return _answer(options, values, json.dumps(values, indent=1))
+    rows = [{"name": r.name, "title": r.title, "needs": r.needs, "fits": r.fits} for r in RECIPES.values()]
+    return _answer(options, rows, "\n".join(f"{r.name:22} {r.title}\n{'':22} {r.needs}" for r in RECIPES.values()))
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------
@@ -141,28 +157,42 @@ def _run_recipes(options: argparse.Namespace) -> int:
 def _plan(commands: Any) -> None:
     parser = _command(
         commands, "plan", _run_plan, "say what a run will cost before anything is loaded",
-        "Rows a step, epochs, bytes of weights, from the config and the headers of the model's files.",
+        "Memory of device and host, FLOPs and time of a step, by walking through it without values: no weight is\n"
+        "read, only the base's configs. `fit` says what to set so that it fits this machine.",
     )  # fmt: skip
     _config_options(parser)
-    parser.add_argument("--snapshot", type=Path, metavar="DIR", help="count this snapshot's pairs")
+    parser.add_argument("--snapshot", type=Path, metavar="DIR", help="take its image size and number of pairs")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the images, without a snapshot")
+    parser.add_argument("--cards", action="store_true", help="say what fits cards of 24, 48, 80 and 140 GB instead")
+
+
+def _load(options: argparse.Namespace) -> Load:
+    from trainer.contract.snapshot import read_snapshot
+    from trainer.planning.predict import Load, load_of
+
+    if options.snapshot:
+        return load_of(read_snapshot(options.snapshot))
+    side = options.size or (RECIPES[options.recipe].size if options.recipe else 1024)
+    return Load(side, side, 0)
 
 
 def _run_plan(options: argparse.Namespace) -> int:
-    from trainer.backbones.families import resolve_base
-    from trainer.backbones.sizes import sizes_from_files
-    from trainer.contract.snapshot import read_manifest
-    from trainer.planner import plan
+    config, load = _config(options), _load(options)
+    from trainer.planning.fit import fit, fitted_cards
+    from trainer.planning.machine import this_machine
+    from trainer.planning.predict import predict
 
-    config = _config(options)
-    pairs = read_manifest(options.snapshot).counts.get("train_pairs", 0) if options.snapshot else 0
-    sizes = sizes_from_files(resolve_base(config.model.base), config.lora.rank, config.lora.targets)
-    values = plan(config, sizes, pairs)
-    if options.json:
-        print(json.dumps({"config_hash": config.config_hash(), **values}))
-    else:
-        for name, value in values.items():
-            print(f"{name:22} {value:,.10g}")
-    return ExitCode.FINISHED
+    if options.cards:
+        chosen = fitted_cards(config, load)
+        return _answer(options, chosen, "\n".join(f"{card:4} GB  {values}" for card, values in chosen.items()))
+    machine = this_machine()
+    values = predict(config, load, machine)
+    try:
+        chosen = fit(config, load, machine).overrides
+    except ConfigError as error:
+        chosen = {"does_not_fit": error.message}
+    told = {"config_hash": config.config_hash(), "machine": machine.name, **values, "fit": chosen}
+    return _answer(options, told, f"{_table(values)}\nfit for {machine.name}: {chosen}")
 
 
 # --- cache ------------------------------------------------------------------------------------------------------------
@@ -185,8 +215,7 @@ def _run_cache(options: argparse.Namespace) -> int:
     from trainer.prepare import fill_cache
 
     found = fill_cache(options.snapshot, config, options.cache, _progress, force=options.force)
-    print(json.dumps(found) if options.json else ", ".join(f"{count} {name}" for name, count in found.items()))
-    return ExitCode.FINISHED
+    return _answer(options, found, ", ".join(f"{count} {name}" for name, count in found.items()))
 
 
 # --- train ------------------------------------------------------------------------------------------------------------
@@ -210,20 +239,43 @@ def _train(commands: Any) -> None:
         "--cache", type=Path, metavar="DIR",
         help="keep what is encoded in DIR, which runs may share; else it goes with the finished run",
     )  # fmt: skip
+    parser.add_argument(
+        "--fit", action="store_true",
+        help="let the planner set micro-batch, checkpointing and encoding batch for this machine; a resumed run keeps "
+        "what was set",
+    )  # fmt: skip
+
+
+def _planned(options: argparse.Namespace, config: RunConfig) -> tuple[RunConfig, dict[str, float]]:
+    """The config a new run starts with, fitted where asked for, and what it is predicted to cost."""
+    before = RunFolder(options.out).config
+    if before.is_file():
+        kept = load_config(before).training
+        same = {f"training.{name}": getattr(kept, name) for name in ("micro_batch", "checkpointing", "encode_batch")}
+        return (apply_overrides(config, same) if options.fit else config), {}
+    from trainer.contract.snapshot import read_snapshot
+    from trainer.planning.fit import fit
+    from trainer.planning.machine import this_machine
+    from trainer.planning.predict import load_of, predict
+
+    load, machine = load_of(read_snapshot(options.snapshot)), this_machine()
+    if options.fit:
+        config = apply_overrides(config, fit(config, load, machine).overrides)
+    return config, predict(config, load, machine)
 
 
 def _run_train(options: argparse.Namespace) -> int:
     config = _config(options)
     from trainer.engine import train
 
+    config, predicted = _planned(options, config)
+
     result = train(
         options.snapshot, config, options.out, resume=options.resume == "auto", force=options.force,
-        cache=options.cache,
+        cache=options.cache, predicted=predicted,
     )  # fmt: skip
-    if options.json:
-        print(result.model_dump_json())
-    else:
-        print(f"{result.state} after step {result.step} of {result.total_steps}: {options.out}")
+    told = f"{result.state} after step {result.step} of {result.total_steps}: {options.out}"
+    _answer(options, result.model_dump(mode="json"), told)
     return result.exit_code
 
 
@@ -329,12 +381,7 @@ def _run_evaluate(options: argparse.Namespace) -> int:
         values |= measure_pairs(snapshot, backbone, config)
     sampler = SamplerSettings(steps=options.steps, guidance=options.guidance)
     values |= measure_rationality(snapshot, backbone, images=options.images, sampler=sampler, seed=options.seed)
-    if options.json:
-        print(json.dumps(values))
-    else:
-        for name, value in values.items():
-            print(f"{name:30} {value:.4f}")
-    return ExitCode.FINISHED
+    return _answer(options, values, _table(values))
 
 
 # --- export -----------------------------------------------------------------------------------------------------------
@@ -368,8 +415,7 @@ def _run_export(options: argparse.Namespace) -> int:
     if options.out.exists():
         raise ConfigError("out_exists", f"{options.out} exists already; name a new folder.")
     shutil.copytree(source, options.out)
-    print(json.dumps({source.name: str(options.out), "source": str(source)}) if options.json else options.out)
-    return ExitCode.FINISHED
+    return _answer(options, {source.name: str(options.out), "source": str(source)}, str(options.out))
 
 
 def _trained(folder: Path) -> Path | None:

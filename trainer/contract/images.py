@@ -34,6 +34,8 @@ def load_pixels(source: Source, mode: str, place: str) -> Pixels:
     try:
         data = source if isinstance(source, bytes) else source.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
+            if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
+                raise SnapshotError("pixels_not_finite", f"{place}: the image holds pixels that are NaN or infinite.")
             return np.asarray(image.convert(mode))
     except FileNotFoundError:
         raise SnapshotError("image_missing", f"{place}: the image file is missing.") from None
@@ -147,7 +149,11 @@ def _check_candidate(snapshot: Snapshot, path: str, condition: tuple[Pixels, Pix
             f"{image.shape[1]}x{image.shape[0]} pixels.",
         )
     if not np.array_equal(pixels[mask == 0], image[mask == 0]):
-        raise SnapshotError("foreground_differs", f"{place}: {path} does not carry the condition's true foreground.")
+        raise SnapshotError(
+            "foreground_differs",
+            f"{place}: {path} does not carry the condition's true foreground; in masks 0 is the subject and 255 the "
+            "background, is this one the other way round?",
+        )
 
 
 def _decode(snapshot: Snapshot, path: str, mode: str, place: str) -> Pixels:

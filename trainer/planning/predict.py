@@ -16,6 +16,7 @@ import torch
 
 from trainer.backbones.load import compute_type
 from trainer.contract.config import RunConfig
+from trainer.contract.snapshot import Snapshot
 from trainer.data.rows import slots_of
 from trainer.planning.architecture import Architecture, architecture_of
 from trainer.planning.machine import Machine, Rates, measure_rates
@@ -36,6 +37,14 @@ class Load:
     height: int
     width: int
     pairs: int
+
+
+def load_of(snapshot: Snapshot) -> Load:
+    """The load of a snapshot: its largest training images, which decide the memory."""
+    pairs = snapshot.pairs_of("train")
+    rows = [snapshot.by_id[pair.condition_id] for pair in pairs] or list(snapshot.conditions)
+    largest = max(rows, key=lambda row: row.width * row.height)
+    return Load(largest.height, largest.width, len(pairs))
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,7 @@ def _architecture(base: str, revision: str | None) -> Architecture:
 
 
 def walk_of(config: RunConfig, load: Load, machine: Machine) -> Walk:
+    """The walk through a run's step on a kind of machine."""
     rows = rows_of(config)
     compute = torch.float32 if machine.is_gpu else compute_type(config.model.dtype, torch.device("cpu"))
     return walk(
@@ -119,8 +129,6 @@ def walk_of(config: RunConfig, load: Load, machine: Machine) -> Walk:
         width=load.width,
         policy_rows=rows.policy,
         reference_rows=rows.reference,
-        encoded=config.training.encode_batch,
-        decoded=config.samples.conditions if config.samples.every else 0,
         stored=stored_type(config, machine),
         compute=compute,
         checkpointing=config.training.checkpointing,
@@ -135,15 +143,16 @@ def memory_of(config: RunConfig, walked: Walk, stored: torch.dtype, encoders: in
     if config.training.method == "full":  # the weights themselves are counted among the frozen ones
         trained = walked.trained * 4 * MOMENTS
         frozen += walked.denoiser if config.reference.source == "model" else 0
+    shown = config.samples.conditions if config.samples.every else 0
     activations = max(walked.policy.peak, walked.reference.peak) + walked.inputs
     return {
         "frozen_bytes": frozen,
         "encoder_bytes": encoding,
         "trained_bytes": trained,
         "activation_bytes": activations,
-        "encoding_bytes": frozen + encoding + walked.encode.peak,
+        "encoding_bytes": frozen + encoding + walked.encode.peak * config.training.encode_batch,
         "training_bytes": frozen + trained + activations,
-        "sampling_bytes": frozen + trained + walked.trained * 4 + walked.decode.peak,
+        "sampling_bytes": frozen + trained + walked.trained * 4 + walked.decode.peak * shown,
     }
 
 

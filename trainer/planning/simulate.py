@@ -33,7 +33,7 @@ NOTHING = Cost(0, 0, ())
 
 @dataclass(frozen=True)
 class Walk:
-    """What was counted for the forwards of a micro-batch, and for encoding and decoding images.
+    """What was counted for the forwards of a micro-batch, and for encoding and decoding one image.
 
     `inputs` are the bytes of the rows' tensors, `trained` the numbers that are trained, in `trained_tensors` tensors;
     `bytes_by_part` the weights as stored, of which `denoiser` are the transformer's or UNet's.
@@ -58,13 +58,11 @@ def walk(
     width: int,
     policy_rows: int,
     reference_rows: int,
-    encoded: int,
-    decoded: int,
     stored: torch.dtype,
     compute: torch.dtype,
     checkpointing: bool,
 ) -> Walk:
-    """Walk through the forwards of a step at one image size in pixels; `encoded`, `decoded` are images at once."""
+    """Walk through the forwards of a step, and one image's encoding and decoding, at one image size in pixels."""
     with shadow_mode():
         backbone = shadow_backbone(architecture, stored, compute)
         parts = {name: _bytes(part) for name, part in backbone.pipeline.components.items()}  # type: ignore[attr-defined]
@@ -76,20 +74,19 @@ def walk(
         if checkpointing:
             backbone.denoiser.enable_gradient_checkpointing()
         trained = [parameter for parameter in backbone.denoiser.parameters() if parameter.requires_grad]
-        pixels, mask = torch.empty(encoded, 3, height, width), torch.empty(encoded, 1, height, width)
+        pixels, mask = torch.empty(1, 3, height, width), torch.empty(1, 1, height, width)
         condition: Tensors = {}
 
         def encode() -> None:
             condition.update(backbone.encode_condition(pixels, mask))
 
         encoding = _measured(encode)
-        one = {name: value[:1] for name, value in condition.items()}
         latents = torch.empty(1, *backbone.latent_shape(height, width))
-        decoding = _measured(lambda: backbone.decode(latents.expand(decoded, -1, -1, -1))) if decoded else NOTHING
+        decoding = _measured(lambda: backbone.decode(latents))
 
         def rows(count: int) -> tuple[Tensor, Tensor, Tensors, Tensors]:
             text = backbone.encode_text([""] * count, torch.empty(count, 3, height, width))
-            repeated = {name: value.expand(count, *value.shape[1:]).clone() for name, value in one.items()}
+            repeated = {name: value.expand(count, *value.shape[1:]).clone() for name, value in condition.items()}
             return latents.expand(count, -1, -1, -1).clone(), torch.empty(count), repeated, text
 
         given = rows(policy_rows)

@@ -113,8 +113,8 @@ def test_the_fastest_setting_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch)
 
     def walked(config: RunConfig, load: Load, machine: Machine) -> Walk:
         rows, each = rows_of(config).policy, 10**9 if config.training.checkpointing else 3 * 10**9
-        encoding = Cost(0, config.training.encode_batch * 10**9, ())
-        return Walk(Cost(0, rows * each, ()), NOTHING, encoding, NOTHING, 0, 0, 0, 0, {"transformer": 10 * 10**9})
+        policy, encoding = Cost(0, rows * each, ()), Cost(0, 10**9, ())
+        return Walk(policy, NOTHING, encoding, NOTHING, 0, 0, 0, 0, {"transformer": 10 * 10**9})
 
     monkeypatch.setattr(module, "walk_of", walked)
     monkeypatch.setattr(module, "encoder_parameters", lambda config: 0)

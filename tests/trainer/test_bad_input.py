@@ -1,0 +1,119 @@
+"""Every kind of bad snapshot ends training with one sentence that names file and row, before anything is computed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from trainer.contract.checkpoint import RunFolder
+from trainer.contract.config import RunConfig
+from trainer.contract.errors import ExitCode, SnapshotError
+from trainer.contract.events import read_events
+from trainer.contract.images import load_pixels
+from trainer.contract.snapshot import FileEntry, Snapshot, content_hash, read_manifest, read_snapshot
+
+
+def freeze_again(folder: Path) -> None:
+    """Give a changed snapshot the hashes of what it now holds, as another program's own export would have."""
+    manifest = read_manifest(folder)
+    files = {
+        name: FileEntry(sha256=hashlib.sha256((folder / name).read_bytes()).hexdigest(), bytes=path.stat().st_size)
+        for name in manifest.files
+        if (path := folder / name).is_file()
+    }
+    changed = manifest.model_copy(update={"files": files, "content_hash": content_hash(files, manifest.rules)})
+    (folder / "manifest.json").write_text(changed.model_dump_json())
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def tiff_of_nan(size: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((size, size), np.nan, np.float32)).save(buffer, format="TIFF")
+    return buffer.getvalue()
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def mask_of(snapshot: Snapshot) -> Path:
+    return snapshot.path(snapshot.conditions[0].mask)
+
+
+def lose_of(snapshot: Snapshot) -> Path:
+    return snapshot.path(snapshot.pairs[1].lose)
+
+
+def invert(path: Path) -> None:
+    path.write_bytes(png(255 - np.asarray(Image.open(path))))
+
+
+def both_splits(snapshot: Snapshot) -> None:
+    path = snapshot.folder / "conditions.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    rows[-1]["subject_id"] = rows[0]["subject_id"]
+    pq.write_table(table.from_pylist(rows, schema=table.schema), path)
+
+
+CASES: list[tuple[str, Callable[[Snapshot], object], bool, str]] = [
+    ("missing image", lambda s: lose_of(s).unlink(), False, r"images/.*png is missing .*pairs.parquet row 1, p1"),
+    ("truncated image", lambda s: half(lose_of(s)), False, r"not the file that was frozen .*pairs.parquet row 1, p1"),
+    ("truncated before freezing", lambda s: half(lose_of(s)), True, r"pairs.parquet row 1 \(p1\), lose.* decoded"),
+    ("mask of another size", lambda s: mask_of(s).write_bytes(png(np.full((16, 16), 255, np.uint8))), True,
+     r"conditions.parquet row 0 \(c0\): the mask is 16x16, not 32x32"),
+    ("mask all 0", lambda s: mask_of(s).write_bytes(png(np.zeros((32, 32), np.uint8))), True,
+     r"conditions.parquet row 0 \(c0\): the mask is 0 everywhere"),
+    ("mask all 255", lambda s: mask_of(s).write_bytes(png(np.full((32, 32), 255, np.uint8))), True,
+     r"conditions.parquet row 0 \(c0\): the mask is 255 everywhere"),
+    ("mask the other way round", lambda s: invert(mask_of(s)), True,
+     r"pairs.parquet row 0 \(p0\), win: .* is this one the other way round"),
+    ("pixels of NaN", lambda s: lose_of(s).write_bytes(tiff_of_nan(32)), True,
+     r"pairs.parquet row 1 \(p1\), lose: .* is TIFF F, it must be PNG RGB"),
+    ("members of different size", lambda s: lose_of(s).write_bytes(png(np.zeros((48, 48, 3), np.uint8))), True,
+     r"pairs.parquet row 1 \(p1\), lose: .* is 48x48, its condition 32x32"),
+    ("subject in both splits", both_splits, True, r"conditions.parquet row 8 \(c8\): subject s0 is in both splits"),
+    ("table cut in half", lambda s: half(s.folder / "pairs.parquet"), True, r"pairs.parquet cannot be read as Parquet"),
+    ("manifest cut in half", lambda s: half(s.folder / "manifest.json"), False, r"manifest.json is damaged"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "again", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_a_bad_snapshot_is_named_and_nothing_is_lost(
+    damage: Callable[[Snapshot], object], again: bool, words: str, smoke: RunConfig, snapshot_folder: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    from trainer.engine import train
+
+    bad, run = tmp_path / "bad", RunFolder(tmp_path / "run")
+    shutil.copytree(snapshot_folder, bad)
+    damage(read_snapshot(bad))
+    if again:
+        freeze_again(bad)
+    before = {path: path.read_bytes() for path in bad.rglob("*") if path.is_file()}
+    with pytest.raises(SnapshotError, match=words) as caught:
+        train(bad, smoke, run.root)
+    assert caught.value.exit_code == ExitCode.BAD_SNAPSHOT
+    assert caught.value.message.count("\n") == 0
+    assert {path: path.read_bytes() for path in bad.rglob("*") if path.is_file()} == before
+    assert json.loads(run.result.read_text())["exit_code"] == ExitCode.BAD_SNAPSHOT
+    assert [event.kind for event in read_events(run.events)[0]] == ["failed"]
+
+
+def test_pixels_of_nan_are_refused_on_the_way_in() -> None:
+    with pytest.raises(SnapshotError, match="pair p, win: the image holds pixels that are NaN"):
+        load_pixels(tiff_of_nan(8), "RGB", "pair p, win")
