@@ -51,11 +51,13 @@ class Kernels:
 def choose_kernels(
     config: TrainingConfig, backbone: Backbone, kept: str | None, work: Callable[[], object], processes: Processes
 ) -> Iterator[Kernels]:
-    """Compile blocks and take an attention backend, which is in force until this ends.
+    """Set checkpointing up, compile blocks and take an attention backend, which is in force until this ends.
 
     A resumed run keeps the backend `kept`; `work` is a forward and backward of the run's own shape to be timed. Where
     the backend cannot run something (a mask, a head size), another one does.
     """
+    if config.checkpointing:
+        backbone.denoiser.enable_gradient_checkpointing()
     if config.compile:
         compile_blocks(backbone.denoiser, backbone.reference_copy())
     name, seconds = kept, {}
