@@ -189,3 +189,10 @@ def standings(session: Session, project_id: int) -> list[tuple[Person, Standing 
         .order_by(Person.name, Person.id)
     )
     return [(person, standing) for person, standing in session.execute(query)]
+
+
+def known_answers(session: Session, project_id: int, person_id: int) -> tuple[int, int]:
+    """(met, given right) of the comparisons whose answer is known."""
+    query = select(Standing.gold_seen, Standing.gold_right)
+    row = session.execute(query.where(Standing.project_id == project_id, Standing.person_id == person_id)).one_or_none()
+    return (row.gold_seen, row.gold_right) if row else (0, 0)

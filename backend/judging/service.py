@@ -121,3 +121,15 @@ def progress(session: Session, project: Project, person: Person) -> Progress:
     """How far a person is."""
     situation = repository_standing.situation(session, project.id, person.id, utcnow())
     return progress_of(situation, len(repository_leases.leased(session, project.id, person.id)))
+
+
+# Fewer would tell an annotator which comparison was the check.
+AGREEMENT_FROM = 10
+
+
+def agreement(session: Session, project: Project, person: Person) -> int | None:
+    """How often, in percent, a person gave the answer that was known; None where it is not shown or too few were."""
+    seen, right = repository_standing.known_answers(session, project.id, person.id)
+    if not judging_settings(project)["show_agreement"] or seen < AGREEMENT_FROM:
+        return None
+    return round(100 * right / seen)

@@ -11,7 +11,7 @@ from backend.catalogue.access import ProjectForMember
 from backend.judging.lessons import must_qualify
 from backend.judging.models_lessons import LessonPurpose
 from backend.judging.repository_lessons import has_lessons
-from backend.judging.service import progress
+from backend.judging.service import agreement, progress
 from backend.kit.database import ReadSession
 from backend.kit.pages import render
 from backend.overview import repository
@@ -50,6 +50,7 @@ def project_overview(
             mine=mine,
             waiting=waiting,
             pace=progress(session, project, person).seconds_each,
+            agreement=agreement(session, project, person),
             test_first=must_qualify(session, project, person),
             has_practice=has_lessons(session, project.id, LessonPurpose.PRACTICE),
         )

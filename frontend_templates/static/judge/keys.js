@@ -44,7 +44,8 @@ export function listenToKeys(judge) {
 
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const key = event.key.toLowerCase();
+    // On a keyboard of another script the letters are told by where they lie.
+    const key = (/^[\x20-\x7e]+$/.test(event.key) ? event.key : event.code.replace(/^(Key|Digit)/, "")).toLowerCase();
     const isOpen = document.querySelector("dialog[open]");
     if (event.target instanceof HTMLInputElement) {
       if (key === "escape") deck.close();

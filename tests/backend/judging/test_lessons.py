@@ -1,13 +1,16 @@
 """Practice and the test: lessons are made, answered and graded, and who has not passed gets no real work."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import func, select
 
 from backend.catalogue.models import Candidate, Project, ProjectMember
+from backend.judging import lessons
 from backend.judging.models import Judgment, Vote
 from backend.judging.models_lessons import Lesson, Qualification, QualificationAnswer
+from backend.judging.schemas import AnswerIn
 from tests.backend.judging.world import add_annotator, build
 from tests.people import add_person, client_of
 
@@ -145,3 +148,23 @@ def test_lessons_show_nothing_to_strangers_and_only_blinded_images(app, database
         project = session.scalars(select(Project)).one()
         project.settings = {}
     assert ann.post(f"{BASE}/assignments", json={"count": 1}).json()["state"] == "ready"
+
+
+def test_two_windows_make_one_attempt_and_one_answer_to_each_question(database, world, lead, taught):
+    """Windows that come when the test has ended already are told so, or begin the next attempt."""
+    ann = add_annotator(database, world)
+    with database.reading() as session:
+        project = session.scalars(select(Project)).one()
+
+    def window(_: int) -> None:
+        with database.transaction() as session:
+            _, items = lessons.take_test(session, project, ann)
+        with database.transaction() as session:
+            lessons.answer_question(session, project, ann, items[0].lesson.id, AnswerIn(outcome="both_bad"))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(window, range(3)))
+    with database.reading() as session:
+        (attempt,) = session.scalars(select(Qualification))
+        given = list(session.scalars(select(QualificationAnswer.lesson_id)))
+    assert 1 <= len(given) <= 3 and set(given) <= set(attempt.lesson_ids)

@@ -4,9 +4,12 @@ import io
 
 import pytest
 from PIL import Image
+from sqlalchemy import update
 
 from backend.catalogue.models import Project, ProjectMember
 from backend.catalogue.schemas import ProjectSettings
+from backend.judging import repository_standing
+from backend.judging.models_serving import Standing
 from tests.backend.judging.world import add_annotator, build
 from tests.people import add_person, client_of
 
@@ -94,3 +97,16 @@ def test_annotators_reach_neither_page(app, database, world):
     for path in ("settings", "guidelines/edit", "lessons"):
         assert ann.get(f"{BASE}/{path}").status_code == 403
         assert ann.post(f"{BASE}/{path}", data=FORM).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("seen", "own", "shown"), [(12, {}, True), (9, {}, False), (12, {"show_agreement": False}, False)]
+)
+def test_annotators_see_their_agreement_once_it_tells_nothing_of_single_answers(app, database, world, seen, own, shown):
+    ann = add_annotator(database, world)
+    with database.transaction() as session:
+        session.query(Project).one().settings = own
+        repository_standing.ensure(session, world.project.id, ann.id)
+        session.execute(update(Standing).values(gold_seen=seen, gold_right=9))
+    page = client_of(app, ann).get(BASE).text
+    assert ("75 %" in page) == shown and ("My agreement" in page) == shown
