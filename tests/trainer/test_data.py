@@ -131,3 +131,45 @@ def test_a_snapshot_without_training_pairs_is_named(smoke: RunConfig, tmp_path: 
     write_snapshot(tmp_path / "empty", name="e", rules={}, conditions=[only], pairs=[], winners=[])
     with pytest.raises(SnapshotError, match="no pair of the train split"):
         train(tmp_path / "empty", smoke, tmp_path / "run")
+
+
+def test_images_of_several_shapes_train_in_one_run_each_step_of_one_shape(smoke: RunConfig, tmp_path: Path) -> None:
+    """Square and wide pairs: the order is a function of the seed, and a run resumed in the middle takes the same."""
+    from PIL import Image
+
+    from trainer.contract.events import read_events
+    from trainer.contract.images import encode_png
+    from trainer.contract.snapshot import ConditionInput, PairInput, WinnerInput, write_snapshot
+    from trainer.engine import train
+
+    def png(pixels: np.ndarray) -> bytes:
+        return encode_png(Image.fromarray(pixels))
+
+    conditions, pairs, winners = [], [], []
+    for i in range(8):
+        shape, name = ((32, 32), (32, 64))[i % 2], f"c{i}"
+        random = np.random.default_rng(i)
+        picture = [random.integers(0, 256, (*shape, 3), dtype=np.uint8) for _ in range(3)]
+        mask = np.full(shape, 255, np.uint8)
+        mask[10:22, 8:20] = 0
+        split = "train" if i < 6 else "validation"
+        conditions.append(ConditionInput(name, f"s{i}", split, "a dog", png(picture[0]), png(mask)))
+        pairs.append(PairInput(f"p{i}", name, png(picture[1]), png(picture[2]), f"w{i}", f"l{i}"))
+        winners.append(WinnerInput(name, png(picture[1]), f"w{i}"))
+    folder = tmp_path / "mixed"
+    write_snapshot(folder, name="mixed", rules={}, conditions=conditions, pairs=pairs, winners=winners)
+    config = apply_overrides(
+        smoke, {"training.steps": 6, "samples.every": 0, "validation.every": 3, "checkpoints.every": 2,
+                "reference.source": "cache", "objective.scpo.pairing": "cross_scene"},
+    )  # fmt: skip
+    train(folder, config, tmp_path / "whole", cache=tmp_path / "cache")
+    events, _ = read_events(tmp_path / "whole" / "events.jsonl")
+    losses = {event.step: event.values["loss"] for event in events if event.kind == "metrics"}
+    assert len(losses) == 6 and all(np.isfinite(value) for value in losses.values())
+    assert [event.values["pairs"] for event in events if event.kind == "validation"] == [2, 2, 2]
+    newest = tmp_path / "whole" / "checkpoints" / "step-000006"
+    (newest / "manifest.json").unlink()
+    train(folder, config, tmp_path / "whole", resume=True, cache=tmp_path / "cache")
+    again = {e.step: e.values["loss"] for e in read_events(tmp_path / "whole" / "events.jsonl")[0][len(events) :]
+             if e.kind == "metrics"}  # fmt: skip
+    assert again == {step: losses[step] for step in (5, 6)}
