@@ -166,6 +166,8 @@ def _make_fields(form: FormData) -> dict[str, Any]:
     first, count = _number(form.get("first_seed")), _number(form.get("seed_count"))
     kind = form.get("kind")
     comparisons = {"kind": kind, "k": form.get("k") or 4, "wanted": form.get("wanted") or 1} if kind else None
+    if comparisons and form.get("criterion"):
+        comparisons["criterion"] = form.get("criterion")
     return {
         "generator_ids": [_number(value) for value in form.getlist("generator")],
         "split": form.get("split") or None,

@@ -225,3 +225,16 @@ def lora_file(pipeline_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("lora")
     FluxFillPipeline.save_lora_weights(folder, transformer_lora_layers=layers)
     return folder / "pytorch_lora_weights.safetensors"
+
+
+@on_sqlite
+def test_the_form_puts_an_arena_to_judgment_under_each_criterion(as_lead, conditions, new_generator, database):
+    as_lead.patch("/api/v1/projects/street", json={"criteria": ["spatial_rationality", "text_alignment"]})
+    pair = [new_generator("base", "/nowhere"), new_generator("tuned", "/nowhere")]
+    page = as_lead.get("/projects/street/generators")
+    assert 'name="criterion"' in page.text and "Text alignment" in page.text
+    form = {"generator": pair, "first_seed": "0", "seed_count": "1", "kind": "arena", "criterion": "text_alignment"}
+    assert as_lead.post("/projects/street/generators/make", data=form).status_code == 303
+    with database.reading() as session:
+        [job] = session.scalars(select(Job))
+    assert (job.payload["comparisons"]["kind"], job.payload["comparisons"]["criterion"]) == ("arena", "text_alignment")
