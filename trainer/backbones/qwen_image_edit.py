@@ -67,7 +67,7 @@ class QwenImageEditBackbone(RectifiedFlow, PipelineBackbone):
 
     @classmethod
     def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> DiffusionPipeline:
-        processor = ImagePromptProcessor.from_pretrained(base.path, subfolder="processor", revision=revision)
+        processor = ImagePromptProcessor.from_pretrained(base.path, subfolder="processor", revision=revision or "main")
         return cls.pipeline_class.from_pretrained(base.path, revision=revision, dtype=dtype, processor=processor)
 
     # --- encoding -------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class QwenImageEditBackbone(RectifiedFlow, PipelineBackbone):
             config.get("base_shift", 0.5),
             config.get("max_shift", 1.15),
         )
-        sigmas = np.linspace(1.0, 1 / steps, steps)
+        sigmas = np.linspace(1.0, 1 / steps, steps).tolist()
         timesteps, _ = retrieve_timesteps(scheduler, steps, self.device, sigmas=sigmas, mu=shift)
         blank = torch.cat((text["embeds"][:, : int(text["prefix"][0])], text["negative"]), dim=1)
         latents = noise.to(self.device, torch.float32)
