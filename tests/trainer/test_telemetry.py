@@ -1,0 +1,161 @@
+"""Sinks, sample grids, the model card, predicted beside measured, and beta that follows its target over a resume."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from trainer.card import CARD, licence_of
+from trainer.cli import main
+from trainer.contract.checkpoint import RunFolder
+from trainer.contract.config import RunConfig, apply_overrides
+from trainer.contract.errors import ConfigError, DivergedError, ExitCode
+from trainer.contract.events import EventWriter, Metrics, Sample, SampleImage, read_events
+from trainer.sinks import flat, open_sinks, sample_grid, scalars
+from trainer.telemetry import WORSE_IN_A_ROW, Telemetry
+
+
+def tracked(smoke: RunConfig, folder: Path) -> RunConfig:
+    """MLflow to a folder and Weights & Biases offline, as far as they are installed."""
+    values: dict[str, object] = {}
+    if importlib.util.find_spec("mlflow"):
+        values["telemetry.mlflow"] = (folder / "mlruns").as_uri()
+    if importlib.util.find_spec("wandb"):
+        values["telemetry.wandb"] = "offline"
+    return apply_overrides(smoke, {**values, "training.steps": 4, "checkpoints.every": 2, "samples.conditions": 1})
+
+
+def test_sinks_get_the_run_and_a_resume_goes_on_with_it(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path
+) -> None:
+    from trainer.engine import train
+
+    config, folder = tracked(smoke, tmp_path), RunFolder(tmp_path / "run")
+    assert train(snapshot_folder, config, folder.root).state == "finished"
+    assert train(snapshot_folder, config, folder.root, resume=True).state == "finished"
+    if config.telemetry.mlflow:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=config.telemetry.mlflow)
+        experiment = client.get_experiment_by_name("inpaintdpo")
+        assert experiment is not None
+        (run,) = client.search_runs([experiment.experiment_id])
+        assert run.info.status == "FINISHED" and run.data.params["objective.beta"] == str(config.objective.beta)
+        told = [event for event in read_events(folder.events)[0] if event.kind == "metrics"]
+        history = client.get_metric_history(run.info.run_id, "metrics/loss")
+        assert [(point.step, point.value) for point in history] == [(e.step, e.values["loss"]) for e in told]
+        assert any(file.path.startswith("samples/step-") for file in client.list_artifacts(run.info.run_id, "samples"))
+    if config.telemetry.wandb == "offline":
+        runs = [path for path in (folder.root / "wandb").iterdir() if path.name.startswith("offline-run-")]
+        assert runs and len({path.name.rpartition("-")[2] for path in runs}) == 1
+        assert all(any(path.glob("*.wandb")) for path in runs)
+    assert any(folder.tensorboard.iterdir())
+
+
+def test_a_sink_that_is_not_installed_is_named(
+    smoke: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    config = apply_overrides(smoke, {"telemetry.wandb": "offline"})
+    with pytest.raises(ConfigError, match="asks for wandb, which is not installed: pip install wandb"):
+        open_sinks(RunFolder(tmp_path), config, 0)
+
+
+def test_grids_lay_images_side_by_side(tmp_path: Path) -> None:
+    for name, value, size in (("a", 10, 4), ("b", 20, 4), ("c", 30, 2), ("d", 40, 4), ("e", 50, 4)):
+        Image.fromarray(np.full((size, size, 3), value, np.uint8)).save(tmp_path / f"{name}.png")
+    images = [SampleImage(condition_id=n, seed=0, image=f"{n}.png", rational=n == "a") for n in "abcde"]
+    event = Sample(step=3, images=images)
+    sheet = sample_grid(tmp_path, event)
+    assert sheet.shape == (8, 16, 3)
+    assert [int(sheet[y, x, 0]) for y, x in ((0, 0), (0, 4), (0, 8), (3, 11), (0, 12), (4, 0))] == [
+        10,
+        20,
+        30,
+        255,
+        40,
+        50,
+    ]
+    assert scalars(event) == {"sample/rational": 0.2}
+    assert flat({"a": {"b": 1, "c": {"d": None}}, "e": 2}) == {"a.b": 1, "a.c.d": None, "e": 2}
+
+
+def test_the_card_tells_data_judgments_results_and_licence(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the command line, which also plans: the cost event holds the prediction against what was measured."""
+    run, config = RunFolder(tmp_path / "run"), tmp_path / "config.json"
+    config.write_text(apply_overrides(smoke, {"training.steps": 4}).model_dump_json())
+    options = ["train", "--config", str(config), "--snapshot", str(snapshot_folder), "--out", str(run.root), "--fit"]
+    assert main(options) == ExitCode.FINISHED
+    _, front, body = (run.adapter / CARD).read_text().split("---\n", 2)
+    assert yaml.safe_load(front)["base_model"] == smoke.model.base
+    record = json.loads(run.snapshot.read_text())
+    assert record["content_hash"] in body and "9 pairs" in body and "D_w" in body and '"beta": 100.0' in body
+    events, _ = read_events(run.events)
+    plan = next(event for event in events if event.kind == "plan")
+    assert plan.values["flops_per_step"] > 0
+    cost = next(event for event in events if event.kind == "cost")
+    for name in ("flops_per_forward", "host_bytes"):
+        assert cost.predicted[name] == pytest.approx(cost.measured[name], rel=0.15), name
+    assert cost.measured["seconds_per_step"] > 0
+
+
+def test_licences_are_read_from_the_base(tmp_path: Path) -> None:
+    assert licence_of("Qwen/Qwen-Image-Edit") == "apache-2.0"
+    assert licence_of("black-forest-labs/FLUX.1-dev+x/y") == "flux-1-dev-non-commercial-license"
+    assert licence_of(str(tmp_path)) == "unknown"
+    (tmp_path / CARD).write_text("---\nlicense: other\nlicense_name: mine\n---\nwords")
+    assert licence_of(str(tmp_path)) == "mine"
+    (tmp_path / CARD).write_text("---\n: [\n---\n")
+    assert licence_of(str(tmp_path)) == "unknown"
+
+
+def test_beta_follows_its_target_over_a_resume(smoke: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
+    from trainer.engine import train
+
+    values = {
+        "objective.auto_beta.target": 0.4, "objective.auto_beta.rate": 1.0, "training.steps": 4,
+        "checkpoints.every": 2, "samples.every": 0, "validation.every": 0,
+    }  # fmt: skip
+    config = apply_overrides(smoke, values)
+
+    def betas(folder: RunFolder) -> dict[int, float]:
+        return {e.step: e.values["beta"] for e in read_events(folder.events)[0] if e.kind == "metrics"}
+
+    whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
+    train(snapshot_folder, config, whole.root)
+    train(snapshot_folder, config, stopped.root)
+    for step, path in stopped.published_checkpoints():
+        if step == 4:
+            (path / "manifest.json").unlink()
+    train(snapshot_folder, config, stopped.root, resume=True)
+    found = betas(whole)
+    assert found[1] == config.objective.beta and found[2] == pytest.approx(found[1] * math.exp(0.1), rel=1e-3)
+    assert betas(stopped) == found
+
+
+def test_health_is_named(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    healthy = {"loss": 0.5, "grad_norm": 1.0, "d_win": -0.1, "accuracy": 1.0}
+    with EventWriter(events) as writer:
+        telemetry = Telemetry(writer, [])
+        for step in range(1, WORSE_IN_A_ROW + 3):
+            telemetry.add(step, healthy if step == 1 else {**healthy, "d_win": 0.1}, 2)
+            telemetry.flush(step)
+        with pytest.raises(DivergedError, match="The loss became nan at step 9"):
+            telemetry.add(9, {**healthy, "loss": math.nan}, 2)
+        with pytest.raises(DivergedError, match="The gradient became inf at step 9"):
+            telemetry.add(9, {**healthy, "grad_norm": math.inf}, 2)
+    warned = [event for event in read_events(events)[0] if event.kind == "warning"]
+    assert [(event.code, event.step) for event in warned] == [("winner_gets_worse", WORSE_IN_A_ROW + 1)]
+    assert all(math.isfinite(v) for e in read_events(events)[0] if isinstance(e, Metrics) for v in e.values.values())
