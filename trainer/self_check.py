@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FEWEST_CELLS = 4.0
 """Latent cells below which a region is too thin for its error to mean much."""
+LEAST_CELLS = 0.5
+"""Latent cells below which there is no region to speak of."""
 
 
 def check_model(backbone: Backbone, batch: Batch, layout: Layout, terms: Terms, *, frozen: bool) -> dict[str, float]:
@@ -39,6 +41,12 @@ def check_model(backbone: Backbone, batch: Batch, layout: Layout, terms: Terms, 
             )
     norms = [whole(p.grad.norm()) for p in backbone.trainable().values() if p.grad is not None]
     found["grad_norm"] = float(torch.stack(norms).norm()) if norms else 0.0
+    if not math.isfinite(found["grad_norm"]):
+        raise SelfCheckError(
+            "gradient_not_finite",
+            f"The first gradient is {found['grad_norm']}: the model gives no numbers in its compute type; try "
+            "model.dtype=float32, and check the base's weights.",
+        )
     if not found["grad_norm"] > 0:
         raise SelfCheckError("no_gradient", "No gradient reaches the weights in training: there is nothing to train.")
     found |= _moves(backbone, batch.first(min(2, len(batch.t))), 1.0, frozen=frozen)
@@ -70,7 +78,11 @@ def _moves(backbone: Backbone, batch: Batch, guidance: float, *, frozen: bool) -
 
 
 def check_masks(data: TrainingData) -> tuple[dict[str, float], str | None]:
-    """Coverage of the masks, and a warning where a region is nearly empty."""
+    """Coverage of the masks, and a warning where a region is nearly empty.
+
+    Raises SelfCheckError, naming the condition, where one is as good as empty: there its error would be a number made
+    of nothing.
+    """
     cover = data.coverage()
     found = {
         "background_mean": cover.mean,
@@ -80,6 +92,10 @@ def check_masks(data: TrainingData) -> tuple[dict[str, float], str | None]:
     }
     if cover.fewest_cells >= FEWEST_CELLS:
         return found, None
-    return found, (
-        f"A mask leaves only {cover.fewest_cells:.1f} latent cells to its subject or background: its error is noisy."
+    words = (
+        f"The mask of condition {cover.thinnest} leaves only {cover.fewest_cells:.2g} latent cells to its subject or "
+        "background"
     )
+    if cover.fewest_cells < LEAST_CELLS:
+        raise SelfCheckError("mask_vanishes", f"{words}: take a larger subject or larger images.")
+    return found, f"{words}: its error is noisy."

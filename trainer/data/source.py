@@ -71,6 +71,7 @@ class Coverage:
     least: float
     most: float
     fewest_cells: float
+    thinnest: str
 
 
 class TrainingData:
@@ -275,7 +276,8 @@ class TrainingData:
         regions = [self.region(row.condition_id) for row in self.conditions]
         shares = [float(region.mean()) for region in regions]
         cells = [min(float(region.sum()), float((1 - region).sum())) for region in regions]
-        return Coverage(float(np.mean(shares)), min(shares), max(shares), min(cells))
+        thinnest = self.conditions[cells.index(min(cells))].condition_id
+        return Coverage(float(np.mean(shares)), min(shares), max(shares), min(cells), thinnest)
 
 
 def _unstacked(tensors: Tensors, count: int) -> list[Tensors]:
