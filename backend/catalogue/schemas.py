@@ -39,7 +39,7 @@ class ProjectSettings(BaseModel):
     """Known answers to be met before that."""
     choice: Literal["random", "active"] = "random"
     """Which comparison of two generators comes next: any, or the one from which the ratings learn most."""
-    random_share: float = Field(0.2, ge=0.05, le=1)
+    random_share: float = Field(0.1, ge=0.05, le=1)
     """Part of an active choice that stays random."""
     paused: bool = False
     """Nothing is served until this is off again."""

@@ -6,7 +6,16 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from backend.accounts.access import CurrentPerson, is_lead, require_scope
 from backend.catalogue.access import ProjectForLead, ProjectForMember
-from backend.judging import api_lessons, lessons, repository, repository_answers, repository_leases, service, views
+from backend.judging import (
+    api_lessons,
+    api_serving,
+    lessons,
+    repository,
+    repository_answers,
+    repository_leases,
+    service,
+    views,
+)
 from backend.judging.leases import Claimed
 from backend.judging.models import Comparison, ComparisonKind, ComparisonState, Judgment
 from backend.judging.schemas import (
@@ -21,7 +30,7 @@ from backend.judging.schemas import (
     SimulateIn,
     SimulationOut,
 )
-from backend.judging.tasks import start_simulation
+from backend.judging.tasks import start_aiming, start_simulation
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Forbidden, NotFound
 from backend.kit.pages import speak_to
@@ -54,6 +63,8 @@ def claim_assignments(
         return views.claim_out(Claimed([], [], "unqualified", service.progress(session, project, person)))
     seconds = _lease_seconds(request)
     claimed = service.claim(session, project, person, count=body.count, holding=body.holding, lease_seconds=seconds)
+    if claimed.needs_aim:
+        start_aiming(session, project.id)
     if claimed.reason:
         speak_to(request)
     return views.claim_out(claimed)
@@ -158,3 +169,4 @@ def simulate(project: ProjectForLead, person: CurrentPerson, body: SimulateIn, s
 
 # After the routes that are asked for all the time: they are tried in this order.
 router.include_router(api_lessons.router)
+router.include_router(api_serving.router)

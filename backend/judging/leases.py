@@ -1,7 +1,7 @@
 """Who holds which comparison, and for how long."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from backend.accounts.models import Person
 from backend.catalogue.models import Project
 from backend.catalogue.schemas import ProjectSettings
-from backend.judging import mixing, repository, repository_leases, repository_standing
+from backend.judging import aiming, mixing, repository, repository_leases, repository_matchups, repository_standing
 from backend.judging.models import Assignment, AssignmentState, Purpose
 from backend.judging.repository import Servable
 from backend.judging.repository_leases import Lease, LeasedRow
+from backend.judging.repository_matchups import Aim
 from backend.judging.repository_standing import Situation
 from backend.kit.database import utcnow
 from backend.kit.errors import Conflict, Gone, NotFound
@@ -46,13 +47,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Claimed:
-    """What a claim gave: leases to show, held ones that are lost, and why there is nothing, if so."""
+    """What a claim gave: leases to show, held ones that are lost, and why there is nothing, if so.
+
+    `needs_aim` asks for the job that looks at the votes and moves active choice.
+    """
 
     rows: list[LeasedRow]
     lost: list[int]
     state: Literal["ready", "finished", "waiting", "empty", "paused", "unqualified"]
     progress: Progress
     reason: str | None = None
+    needs_aim: bool = False
 
 
 _DEFAULTS = ProjectSettings().model_dump()
@@ -99,15 +104,20 @@ def claim(
     named = set(holding)
     fresh = [row for row in mine if row.assignment.id not in named][:count]
     room = min(count - len(fresh), MAX_HELD - len(held))
-    within = room if quota is None else min(room, quota - situation.done - len(held))
+    within = room
+    if quota is not None:
+        # Counted under the lock: another window may have taken some since.
+        within = min(room, quota - situation.done - len(repository_leases.leased(session, project.id, person.id)))
     of = Servable(project.id, person.id)
+    aims = repository_matchups.aims(session, project.id) if settings["choice"] == "active" and within > 0 else []
     for _ in range(within):
-        row = _next(session, settings, of, situation, expires=expires, now=now, chance=chance)
+        drawn = aiming.draw(aims, settings, chance) if aims else ()
+        row = _next(session, settings, of, situation, aims=drawn, expires=expires, now=now, chance=chance)
         if row is None:
             break
         fresh.append(row)
     if fresh or not count:
-        return Claimed(fresh, lost, "ready", progress)
+        return Claimed(fresh, lost, "ready", progress, needs_aim=aiming.is_due(aims, now))
     if quota is not None and within <= 0 < room:
         return Claimed([], lost, "finished", progress, f"You have judged the {quota:,} comparisons asked of you.")
     return Claimed([], lost, _why_nothing(session, project, person), progress)
@@ -176,6 +186,7 @@ def _next(
     of: Servable,
     situation: Situation,
     *,
+    aims: Sequence[Aim],
     expires: datetime,
     now: datetime,
     chance: random.Random,
@@ -187,27 +198,39 @@ def _next(
         row = _lease(session, of, mixed.comparison_id, expires=expires, now=now, purpose=mixed.purpose)
         if row is not None:
             return row
-    return claim_one(session, of, expires=expires, now=now, chance=chance)
+    return claim_one(session, of, expires=expires, now=now, chance=chance, aims=aims)
 
 
 def claim_one(
-    session: Session, of: Servable, *, expires: datetime, now: datetime, chance: random.Random
+    session: Session,
+    of: Servable,
+    *,
+    expires: datetime,
+    now: datetime,
+    chance: random.Random,
+    aims: Sequence[Aim] = (),
 ) -> LeasedRow | None:
     """Takes a slot and makes the lease, or None where nothing is servable to the person.
 
-    By priority, and within it from a random place on, so that annotators spread out without sorting anything.
+    By priority, and within it from a random place on, so that annotators spread out without sorting anything. The
+    matchups that `aims` names come first, in their order, among the most urgent.
     """
     below: int | None = None
+    propensity = {aim.id: aim.propensity for aim in aims}
     while (span := repository.most_urgent(session, of.project_id, below)) is not None:
         pivot = chance.randint(span.lowest, span.highest)
-        for upwards in (True, False):
-            while (taken := repository.take_slot(session, of, span.priority, pivot, upwards=upwards)) is not None:
-                row = _lease(session, of, taken, expires=expires, now=now)
-                if row is not None:
-                    return row
-                # Another request of the same person was faster by a hair.
-                repository.return_slot(session, taken)
-        below = span.priority
+        for matchup_id in (*propensity, None):
+            for upwards in (True, False):
+                while taken := repository.take_slot(
+                    session, of, span.priority, pivot, upwards=upwards, matchup_id=matchup_id
+                ):
+                    known = propensity.get(matchup_id, 1.0) if matchup_id else 1.0
+                    row = _lease(session, of, taken, expires=expires, now=now, propensity=known)
+                    if row is not None:
+                        return row
+                    # Another request of the same person was faster by a hair.
+                    repository.return_slot(session, taken)
+        below, propensity = span.priority, {}
     return None
 
 

@@ -252,7 +252,7 @@ def teach_from_verdicts(
         entries = repository_lessons.entries(session, comparison_id)
         candidates = list(entries.values())
         verdicts = repository_simulation.verdicts_shown(session, comparison_id, list(entries))
-        expected = _sure_answer(ComparisonKind(facts.kind), verdicts)
+        expected = sure_answer(ComparisonKind(facts.kind), verdicts)
         if expected is None or _hash(candidates) in seen:
             continue
         seen.add(_hash(candidates))
@@ -264,7 +264,8 @@ def teach_from_verdicts(
     return made[LessonPurpose.PRACTICE], made[LessonPurpose.QUALIFICATION]
 
 
-def _sure_answer(kind: ComparisonKind, verdicts: Sequence[Any]) -> Answer | None:
+def sure_answer(kind: ComparisonKind, verdicts: Sequence[Any]) -> Answer | None:
+    """The answer that an exact judge's verdicts settle, in their order; None where they all say the same."""
     if len({verdict.rational for verdict in verdicts}) != 2:
         return None
     marks = tuple(

@@ -8,7 +8,7 @@ from starlette.datastructures import FormData
 
 from backend.accounts.access import CurrentPerson
 from backend.catalogue.access import ProjectForLead, ProjectForMember
-from backend.judging import pages_history, pages_lessons, pages_settings, repository_lessons
+from backend.judging import pages_history, pages_lessons, pages_serving, pages_settings, repository_lessons
 from backend.judging.guidelines import render_guidelines
 from backend.judging.models_lessons import LessonPurpose
 from backend.judging.schemas import SimulateIn
@@ -20,7 +20,7 @@ from backend.kit.forms import SubmittedForm, read_form
 from backend.kit.pages import render, speak_to
 
 router = APIRouter()
-for part in (pages_history, pages_lessons, pages_settings):
+for part in (pages_history, pages_lessons, pages_serving, pages_settings):
     router.include_router(part.router)
 
 

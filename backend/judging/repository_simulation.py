@@ -55,6 +55,14 @@ def verdicts_shown(session: Session, comparison_id: int, shown_order: Sequence[i
     return [known[position] for position in shown_order]
 
 
+def known_verdicts(session: Session, comparison_id: int, candidates: int) -> list[KnownVerdict] | None:
+    """The verdicts of all of a comparison's candidates in the order of its entries; None where one is missing."""
+    try:
+        return verdicts_shown(session, comparison_id, range(candidates))
+    except KeyError:
+        return None
+
+
 def count_judgments(session: Session, project_id: int) -> int:
     """All judgments of the project; makes each batch's draws differ from those of the batch before."""
     return session.scalar(select(func.count()).select_from(Judgment).where(Judgment.project_id == project_id)) or 0

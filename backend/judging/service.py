@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend.accounts.models import Person
 from backend.catalogue.models import Criterion, Project
-from backend.judging import repository, repository_leases, repository_standing
+from backend.judging import repository, repository_leases, repository_matchups, repository_standing
 from backend.judging.leases import (
     AlreadyJudged,
     Claimed,
@@ -70,6 +70,10 @@ def make_comparisons(
         raise Invalid(f"A comparison wants at least one judgment, not {wanted}.")
     groups = {_group_hash(group): list(group) for group in candidate_groups}
     known = repository.candidates_of_project(session, project.id, sorted({i for g in groups.values() for i in g}))
+    makers = repository_matchups.generators_of(session, known)
+    pairs = {digest: _generators(group, makers) for digest, group in groups.items() if set(group) <= set(known)}
+    met = {pair for pair in pairs.values() if pair}
+    matchups = repository_matchups.ensure_matchups(session, project.id, criterion, met)
     rows = []
     for digest, group in groups.items():
         _check_group(group, kind, known)
@@ -86,6 +90,7 @@ def make_comparisons(
                 "priority": priority,
                 "propensity": propensity,
                 "candidates_hash": digest,
+                "matchup_id": matchups.get(pairs[digest]) if pairs[digest] else None,
                 "created_at": utcnow(),
             }
         )
@@ -97,6 +102,12 @@ def make_comparisons(
     ]
     repository.insert_entries(session, entries)
     return len(made)
+
+
+def _generators(group: Sequence[int], makers: dict[int, int]) -> tuple[int, int] | None:
+    """The two generators that meet in a group, the lower id first; None where there are not just two."""
+    found = sorted({makers[candidate] for candidate in group})
+    return (found[0], found[1]) if len(group) == 2 and len(found) == 2 else None
 
 
 def _group_hash(group: Sequence[int]) -> str:

@@ -12,10 +12,11 @@ from backend.jobs.errors import JobFailed
 from backend.jobs.models import Job
 from backend.jobs.registry import job_handler
 from backend.jobs.service import enqueue
-from backend.judging import leases, repository_simulation, simulate
+from backend.judging import aiming, leases, repository_simulation, simulate
 from backend.judging.schemas import SimulateIn
 
 SIMULATE = "judging.simulate"
+AIM = "judging.aim"
 
 
 @job_handler(SIMULATE, queue="cpu", max_attempts=3)
@@ -55,3 +56,18 @@ def start_simulation(session: Session, project: Project, person: Person, wish: S
     job = enqueue(session, SIMULATE, payload, project_id=project.id, dedupe_key=f"simulate-{project.id}")
     audit(session, person, "judging.simulate", "project", project.id, **wish.model_dump(mode="json"))
     return job
+
+
+@job_handler(AIM, queue="cpu", max_attempts=2)
+def aim_at_matchups(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
+    """Looks at the votes of a project with active choice and says which generators should meet next."""
+    with context.transaction() as session:
+        project = session.get(Project, payload["project_id"])
+        if project is None:
+            raise JobFailed("project_missing", f"Project {payload['project_id']} is no longer there.")
+        return {"matchups": aiming.aim(session, project, leases.judging_settings(project))}
+
+
+def start_aiming(session: Session, project_id: int) -> Job:
+    """Asks for a look at the votes; one that waits or runs is enough."""
+    return enqueue(session, AIM, {"project_id": project_id}, project_id=project_id, dedupe_key=f"aim-{project_id}")

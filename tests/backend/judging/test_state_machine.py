@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select, update
 from backend.accounts.models import Person
 from backend.judging import service
 from backend.judging.models import Assignment, Comparison, Judgment, JudgmentMark, JudgmentRevision, Vote
+from backend.judging.models_serving import Standing
 from backend.judging.schemas import AnswerIn
 from backend.kit.database import Database, utcnow
 from tests.backend.judging.world import World, add_annotator, build, counters_hold
@@ -79,7 +80,7 @@ def machine(database: Database, world: World, people: list[Person], wanted: int)
             self.now = utcnow()
             self.model = Model(wanted)
             with database.transaction() as session:
-                for table in (Vote, JudgmentMark, JudgmentRevision, Judgment, Assignment):
+                for table in (Vote, JudgmentMark, JudgmentRevision, Judgment, Assignment, Standing):
                     session.execute(delete(table))
                 session.execute(update(Comparison).values(open_slots=wanted, judgments=0, state="open"))
 

@@ -16,7 +16,16 @@ from backend.catalogue.models import (
     Subject,
     Verdict,
 )
-from backend.judging.models import Assignment, AssignmentState, Comparison, ComparisonKind
+from backend.judging.models import (
+    Assignment,
+    AssignmentState,
+    Comparison,
+    ComparisonKind,
+    Judgment,
+    Purpose,
+    Vote,
+)
+from backend.judging.models_serving import Standing
 from backend.judging.service import make_comparisons
 from backend.kit.blobs import BlobStore
 from backend.kit.database import Database, utcnow
@@ -162,12 +171,20 @@ def add_annotator(database: Database, world: World) -> Person:
 
 
 def counters_hold(session: Session) -> None:
-    """Every comparison's slots, leases and judgments add up to what is wanted."""
+    """Every comparison's slots, leases and judgments add up to what is wanted, and every standing to the answers."""
     session.expire_all()
+    held = list(session.scalars(select(Assignment)))
     for comparison in session.scalars(select(Comparison)):
-        assignments = list(session.scalars(select(Assignment).where(Assignment.comparison_id == comparison.id)))
-        leased = sum(a.state == AssignmentState.LEASED for a in assignments)
-        judged = sum(a.state == AssignmentState.SUBMITTED for a in assignments)
+        mine = [a for a in held if a.comparison_id == comparison.id and a.purpose == Purpose.REGULAR]
+        leased = sum(a.state == AssignmentState.LEASED for a in mine)
+        judged = sum(a.state == AssignmentState.SUBMITTED for a in mine)
         assert comparison.judgments == judged
         assert comparison.open_slots + leased + judged == comparison.wanted
-        assert (comparison.state == "complete") == (judged >= comparison.wanted)
+        if comparison.state != "withdrawn":
+            assert (comparison.state == "complete") == (judged >= comparison.wanted)
+    for standing in session.scalars(select(Standing)):
+        mine = [a for a in held if a.person_id == standing.person_id]
+        assert standing.done == sum(a.state == AssignmentState.SUBMITTED for a in mine)
+        assert standing.skipped == sum(a.state == AssignmentState.SKIPPED for a in mine)
+    unheard = select(Vote).join(Judgment, Judgment.id == Vote.judgment_id).where(Judgment.purpose != Purpose.REGULAR)
+    assert session.scalar(unheard) is None
