@@ -21,12 +21,14 @@ SourceKey = tuple[int, int]
 
 @dataclass(frozen=True)
 class Material:
-    """All a snapshot is made of, read at one moment; images are known by their digests."""
+    """All a snapshot is made of, read at one moment; images are known by their digests, `seeds` are those of candidates
+    that the trainer sampled."""
 
     project: str
     chosen: PairSet
     conditions: dict[int, Condition]
     images: dict[int, str]
+    seeds: dict[int, int]
     sources: dict[SourceKey, tuple[list[int], int]]
 
     @property
@@ -52,6 +54,7 @@ def gather(session: Session, project: Project, rules: PairRules) -> Material:
         chosen,
         repository.conditions(session, ids),
         repository.candidate_images(session, candidates),
+        repository.sampled_seeds(session, candidates),
         _sources(session, project, chosen),
     )
 
@@ -126,6 +129,8 @@ def _pair_inputs(material: Material, blobs: BlobStore) -> Iterator[PairInput]:
                 reasons=each.reasons.get(pair.lose, ()),
                 judgments=tuple(str(judgment) for judgment in judgments),
                 annotators=annotators,
+                win_seed=material.seeds.get(pair.win),
+                lose_seed=material.seeds.get(pair.lose),
             )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sqlalchemy import column, func, select, table
 from sqlalchemy.orm import Session
 
-from backend.catalogue.models import Candidate, Condition, Project
+from backend.catalogue.models import Candidate, Condition, Generator, Project
 from backend.datasets.models import Snapshot
 from backend.jobs.models import Job
 from backend.kit.models import Blob
@@ -67,6 +67,15 @@ def candidate_images(session: Session, ids: Iterable[int]) -> dict[int, str]:
     for chunk in _chunks(ids):
         query = select(Candidate.id, Candidate.image_digest).where(Candidate.id.in_(chunk))
         found.update(session.execute(query).all())
+    return found
+
+
+def sampled_seeds(session: Session, ids: Iterable[int]) -> dict[int, int]:
+    """Candidate id to its seed, for those that the trainer sampled: only there the seed tells the noise."""
+    found: dict[int, int] = {}
+    for chunk in _chunks(ids):
+        query = select(Candidate.id, Candidate.seed).join(Generator, Generator.id == Candidate.generator_id)
+        found.update(session.execute(query.where(Candidate.id.in_(chunk), Generator.base.is_not(None))).all())
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
+from backend.catalogue.models import Candidate, Generator
 from backend.datasets import repository, service
 from backend.datasets.archive import read_contents, unpack_archive
 from backend.datasets.models import Snapshot, SnapshotState
@@ -74,6 +75,11 @@ def test_a_snapshot_is_frozen_verified_and_unpacked(
     assert by_split["train"] and by_split["validation"] and not by_split["train"] & by_split["validation"]
     pair = frozen.pairs[0]
     assert pair.annotators == 2 and len(pair.judgments) == 2 and pair.reasons == ("scale", "viewpoint")
+    with database.reading() as session:
+        for candidate, seed in ((pair.win_candidate, pair.win_seed), (pair.lose_candidate, pair.lose_seed)):
+            row = session.get_one(Candidate, int(candidate))
+            sampled = session.get_one(Generator, row.generator_id).base is not None
+            assert seed == (row.seed if sampled else None)
     assert snapshot.counts["winner_groups"] > 0
     # Unpacking again leaves what is there alone; another snapshot's folder is replaced.
     stamp = (folder / "manifest.json").stat().st_mtime_ns
