@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +78,35 @@ def snapshot_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def smoke(pipeline_folder: Path) -> RunConfig:
     """The smoke recipe on the tiny pipeline."""
     return apply_overrides(recipe_config("spatialworld_smoke"), {"model.base": str(pipeline_folder)})
+
+
+class Forked:
+    """A command of the trainer in a process of its own, forked from a server that has imported torch once."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str] | None = None) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["trainer.engine", "trainer.backbones.flux_fill", "torch.utils.tensorboard"])
+        given = {"ENVIRONMENT": environment or {}, "ARGUMENTS": arguments}
+        script = str(Path(__file__).with_name("one_of_several.py"))
+        self._process = context.Process(target=runpy.run_path, args=(script, given, "__main__"))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        """Its exit code, when it has ended."""
+        self._process.join()
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+
+@pytest.fixture
+def start_trainer() -> Callable[..., Forked]:
+    """Starts `python -m trainer ARGUMENTS` as a process that can be waited for and killed."""
+    return Forked

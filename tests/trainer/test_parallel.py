@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import runpy
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,23 +54,15 @@ def torchrun(config: RunConfig, snapshot: Path, out: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def forked(config: RunConfig, snapshot: Path, out: Path) -> None:
-    """What torchrun does, from a server that has imported torch once for all tests."""
+def forked(start_trainer: Callable[..., Any], config: RunConfig, snapshot: Path, out: Path) -> None:
+    """What torchrun does, without its imports."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trainer.engine", "trainer.backbones.flux_fill", "torch.utils.tensorboard"])
-    processes = []
-    for rank in ("0", "1"):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        given = {"ENVIRONMENT": {**place, "MASTER_PORT": str(port)}, "ARGUMENTS": arguments_of(config, snapshot, out)}
-        script = str(Path(__file__).with_name("one_of_several.py"))
-        processes.append(context.Process(target=runpy.run_path, args=(script, given, "__main__")))
-        processes[-1].start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+        place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    processes = [
+        start_trainer(arguments_of(config, snapshot, out), {**place, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
 
 
 def figures(folder: RunFolder) -> dict[tuple[str, int], dict[str, float]]:
@@ -83,7 +75,9 @@ def figures(folder: RunFolder) -> dict[tuple[str, int], dict[str, float]]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("variant", list(VARIANTS))
-def test_two_processes_train_as_one(smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, variant: str) -> None:
+def test_two_processes_train_as_one(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, start_trainer: Callable[..., Any], variant: str
+) -> None:
     from safetensors.torch import load_file
 
     from trainer.checkpoint import STATE
@@ -92,7 +86,10 @@ def test_two_processes_train_as_one(smoke: RunConfig, snapshot_folder: Path, tmp
     config = settings(smoke, **VARIANTS[variant])
     one, two = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")
     train(snapshot_folder, config, one.root)
-    (torchrun if variant == "lora" else forked)(config, snapshot_folder, two.root)
+    if variant == "lora":
+        torchrun(config, snapshot_folder, two.root)
+    else:
+        forked(start_trainer, config, snapshot_folder, two.root)
     alone, shared = figures(one), figures(two)
     assert alone.keys() == shared.keys()
     for place, values in alone.items():
@@ -109,13 +106,13 @@ def test_two_processes_train_as_one(smoke: RunConfig, snapshot_folder: Path, tmp
 
 @pytest.mark.timeout(300)
 def test_another_number_of_processes_is_refused_with_words(
-    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, start_trainer: Callable[..., Any]
 ) -> None:
     from trainer.engine import train
 
     config = settings(smoke, **{"training.steps": 2, "samples.every": 0})
     folder = RunFolder(tmp_path / "run")
-    forked(config, snapshot_folder, folder.root)
+    forked(start_trainer, config, snapshot_folder, folder.root)
     manifest = json.loads((folder.checkpoint(2) / "manifest.json").read_text())
     assert manifest["processes"] == 2
     with pytest.raises(ConfigError, match="shared by 2 processes, not 1"):

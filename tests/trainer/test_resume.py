@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,15 +27,18 @@ def config(smoke: RunConfig) -> RunConfig:
     )
 
 
-def launch(config: RunConfig, snapshot: Path, out: Path) -> subprocess.Popen[bytes]:
-    file = out.with_suffix(".json")
-    file.write_text(config.model_dump_json())
-    arguments = ["train", "--config", str(file), "--snapshot", str(snapshot), "--out", str(out), "--resume", "auto"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "trainer", *arguments], env=environment)
+@pytest.fixture
+def launch(start_trainer: Callable[..., Any]) -> Callable[..., Any]:
+    def start(config: RunConfig, snapshot: Path, out: Path) -> Any:
+        file = out.with_suffix(".json")
+        file.write_text(config.model_dump_json())
+        arguments = ["train", "--config", str(file), "--snapshot", str(snapshot), "--out", str(out)]
+        return start_trainer([*arguments, "--resume", "auto"])
+
+    return start
 
 
-def wait_for_step(folder: RunFolder, step: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_step(folder: RunFolder, step: int, process: Any) -> None:
     """Return as soon as the event stream tells of a step; the wait is bounded by the test's timeout."""
     while process.poll() is None:
         if any(event.step >= step for event in read_events(folder.events)[0]):
@@ -70,7 +72,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("variant", list(VARIANTS))
 def test_kill_minus_nine_changes_nothing(
-    config: RunConfig, snapshot_folder: Path, tmp_path: Path, variant: str
+    config: RunConfig, snapshot_folder: Path, tmp_path: Path, launch: Callable[..., Any], variant: str
 ) -> None:
     from trainer.checkpoint import check
 
@@ -101,7 +103,7 @@ def published(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.timeout(300)
 def test_a_signal_and_a_cancel_file_stop_at_a_step_and_resume_exactly(
-    config: RunConfig, snapshot_folder: Path, tmp_path: Path
+    config: RunConfig, snapshot_folder: Path, tmp_path: Path, launch: Callable[..., Any]
 ) -> None:
     whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
     assert launch(config, snapshot_folder, whole.root).wait() == ExitCode.FINISHED
