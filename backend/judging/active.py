@@ -19,8 +19,8 @@ NEWTON_STEPS = 50
 NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 NODE_WEIGHTS = NODE_WEIGHTS / NODE_WEIGHTS.sum()
 # Draws follow the gain to this power: sharp enough to stay with the open questions, soft enough to ask several of them
-# between two looks at the votes.
-SHARPNESS = 2.0
+# between two looks at the votes (bench/active.py).
+SHARPNESS = 6.0
 
 
 @dataclass(frozen=True)

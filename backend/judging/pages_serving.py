@@ -12,7 +12,7 @@ from backend.catalogue.models import Criterion, Project
 from backend.judging import repository_standing, repository_supervision, supervision
 from backend.judging.leases import judging_settings
 from backend.judging.models import ComparisonKind
-from backend.judging.schemas_serving import GoldOfVerdicts, PauseIn, PriorityIn, QuotaIn
+from backend.judging.schemas_serving import GoldIn, GoldOfVerdicts, PauseIn, PriorityIn, QuotaIn
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Invalid
 from backend.kit.forms import SubmittedForm, read_form
@@ -121,6 +121,17 @@ def make_gold(
     if wanted is None:
         raise Invalid("No known answer was made. " + " ".join(errors.values()))
     supervision.make_gold_of_verdicts(session, person, project, wanted.count)
+    return _back(project, "gold")
+
+
+@router.post("/projects/{slug}/serving/gold/of-judgment")
+def make_gold_of_judgment(
+    project: ProjectForLead, person: CurrentPerson, form: SubmittedForm, session: WriteSession
+) -> RedirectResponse:
+    wanted, errors = read_form(GoldIn, {"judgment_id": form.get("judgment_id", "")})
+    if wanted is None:
+        raise Invalid("No known answer was made. " + " ".join(errors.values()))
+    supervision.make_gold(session, person, project, wanted.judgment_id, wanted.explanation)
     return _back(project, "gold")
 
 

@@ -92,3 +92,4 @@ def test_the_page_shows_people_and_does_what_its_forms_say(ann, lead, person, da
     assert lead.post(f"{page}/people/{person.id}/resume").status_code == 303
     assert lead.post(f"{page}/gold/{gold}/retire").status_code == 303
     assert lead.post(f"{page}/priority", data={"priority": "x"}).status_code == 422
+    assert lead.post(f"{page}/gold/of-judgment", data={"judgment_id": "77"}).status_code == 404
