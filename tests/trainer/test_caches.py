@@ -188,3 +188,23 @@ def test_a_stale_reference_cache_is_refused_with_words(smoke: RunConfig, snapsho
     other = apply_overrides(config, {"model.dtype": "bfloat16"})
     with pytest.raises(ConfigError, match="other dtype"):
         train(snapshot_folder, other, tmp_path / "narrow", cache=cache)
+
+
+def test_a_signal_while_encoding_stops_the_run_and_keeps_what_is_there(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer.contract.errors import ExitCode
+    from trainer.engine import train
+
+    put = ShardStore.put
+
+    def put_and_signal(store: ShardStore, entries: dict[str, dict[str, torch.Tensor]]) -> None:
+        put(store, entries)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ShardStore, "put", put_and_signal)
+    result = train(snapshot_folder, settings(smoke), tmp_path / "run")
+    assert (result.state, result.exit_code, result.step) == ("cancelled", ExitCode.CANCELLED, 0)
+    assert result.checkpoint is None and len(ShardStore(tmp_path / "run" / "cache" / "encoded")) > 0
+    monkeypatch.undo()
+    assert train(snapshot_folder, settings(smoke), tmp_path / "run", resume=True).state == "finished"

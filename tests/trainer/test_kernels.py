@@ -120,9 +120,11 @@ def test_a_compiled_block_gives_the_same_prediction_and_gradients(pipeline_folde
             assert kernels.attention is None and not kernels.seconds
             found = backbone.predict(noisy, torch.tensor([0.3, 0.9]), condition, text)
             found.square().mean().backward()
-        return found.detach(), [p.grad for p in backbone.trainable().values() if p.grad is not None]
+        # the text's own way out of the last block is not used: eager leaves its gradients out, a graph fills in zeros
+        trained = backbone.trainable().values()
+        return found.detach(), [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
 
     (plain, slopes), (quick, others) = gradients(False), gradients(True)
     assert torch.allclose(plain, quick, atol=1e-4)
-    assert len(slopes) == len(others) > 0
+    assert any(bool(slope.any()) for slope in slopes)
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(slopes, others, strict=True))
