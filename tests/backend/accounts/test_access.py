@@ -10,7 +10,15 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
 from backend.accounts import csrf
-from backend.accounts.access import PUBLIC_PATHS, CurrentPerson, LeadPerson, require_scope
+from backend.accounts.access import (
+    PUBLIC_PATHS,
+    TRUST_SECONDS,
+    CurrentPerson,
+    Identity,
+    LeadPerson,
+    RecentSessions,
+    require_scope,
+)
 from backend.accounts.models import ApiToken, Person, Role
 from backend.catalogue.models import Project, ProjectMember
 from backend.kit.database import Database, utcnow
@@ -247,3 +255,25 @@ def test_a_cookie_does_not_lend_a_token_its_rights(app: FastAPI, database: Datab
     client = client_of(app, add_person(database, Role.ADMIN))
     lead = token_of(database, add_person(database), "read")
     assert client.get("/api/v1/people", headers=lead).status_code == 403
+
+
+def test_a_session_is_trusted_for_a_moment_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("backend.accounts.access.time.monotonic", lambda: now)
+    recent, who = RecentSessions(), Identity(Person(id=1), session_id=7)
+    recent.remember("cookie", who)
+    now += TRUST_SECONDS - 0.1
+    assert recent.find("cookie") is who and recent.find("another") is None
+    now += 0.2
+    assert recent.find("cookie") is None
+
+
+def test_only_images_of_the_judge_screen_trust_a_recent_session(app: FastAPI) -> None:
+    trusting = {
+        context.path
+        for context in iter_route_contexts(app.routes)
+        if getattr(getattr(context, "endpoint", None), "trusts_recent", False)
+    }
+    assert trusting == {
+        f"/judge/assignments/{{assignment_id}}/{name}" for name in ("images/{shown_position}", "subject", "mask")
+    }

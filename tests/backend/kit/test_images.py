@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from backend.kit.errors import Invalid
-from backend.kit.images import reencode, thumbnail
+from backend.kit.images import bare_png_mode, encode_png, reencode, thumbnail
 
 
 def png(size: tuple[int, int] = (8, 6), **options: object) -> bytes:
@@ -46,3 +46,24 @@ def test_thumbnails_fit_and_never_grow() -> None:
     assert Image.open(io.BytesIO(thumbnail(png((400, 100)), 64))).size == (64, 16)
     small = png((8, 6))
     assert thumbnail(small, 64) is small
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_what_we_encode_is_known_to_be_bare(mode: str) -> None:
+    # Large enough for several chunks of pixels.
+    noise = Image.effect_noise((300, 300), 90).convert(mode)
+    assert bare_png_mode(encode_png(noise)) == mode
+
+
+def test_anything_that_might_tell_its_maker_is_not_bare() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("generator", "secret-model-7")
+    buffer = io.BytesIO()
+    Image.new("P", (8, 8)).save(buffer, "PNG")
+    jpeg = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(jpeg, "JPEG")
+    whole = png()
+    cut, longer = whole[:-4], whole + b"x"
+    for data in (png(pnginfo=info), png(dpi=(72, 72)), buffer.getvalue(), jpeg.getvalue(), cut, longer, b""):
+        assert bare_png_mode(data) is None
+    assert bare_png_mode(whole) == "RGB"
