@@ -15,6 +15,7 @@ const SETTLE_MS = 250;
 const LOOK_AGAIN_MS = 15_000;
 const CLAIM_AGAIN_MS = 1000;
 const HISTORY = 50;
+const LATER = ["pointer", "rest", "past", "outline", "regions"];
 // Whoever has not touched the page for so long has had a break already.
 const BREAK_MS = 180_000;
 
@@ -84,9 +85,12 @@ export class Judge {
   /** Loads what the first view does without, while there is a network: gestures, words of rest, earlier answers. */
   async #complete() {
     this.complete = true;
-    const { listenToPointers } = await import("./pointer.js");
-    listenToPointers(this.stage, { send: () => this.send(), undo: () => this.undo() });
-    await Promise.all([import("./rest.js"), import("./past.js"), import("./outline.js"), import("./regions.js")]);
+    try {
+      const [{ listenToPointers }] = await Promise.all(LATER.map((name) => import(`./${name}.js`)));
+      listenToPointers(this.stage, { send: () => this.send(), undo: () => this.undo() });
+    } catch {
+      this.complete = false;
+    }
   }
 
   async next() {
