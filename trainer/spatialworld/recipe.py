@@ -42,6 +42,10 @@ def ship(pipeline: Path, vae: Path, out: Path) -> Path:
     partial = out.with_suffix(".part")
     shutil.rmtree(partial, ignore_errors=True)
     made.save_pretrained(partial)
+    for config in partial.rglob("*.json"):
+        # Where it was made is nobody's concern.
+        lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
+        config.write_text("".join(line for line in lines if '"_name_or_path"' not in line), encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
     return out
