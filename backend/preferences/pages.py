@@ -183,6 +183,7 @@ def judgments_page(
         kind_words=KIND_WORDS,
         criterion_words=criterion_words,
         next_cursor=cursor,
+        looked_at=repository_judgments.LOOKED_AT,
     )
 
 

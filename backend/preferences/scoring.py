@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
@@ -34,22 +34,25 @@ class ConditionPairs:
         return next(iter(self.reasons.get(pair.lose, ())), None)
 
 
-@dataclass
 class _Tally:
-    """Votes of one pair while they are being counted."""
+    """Votes of one pair while they are being counted: sums of weights by outcome, of their squares, and how many."""
 
-    said: Counter[str] = field(default_factory=Counter)
-    squares: Counter[str] = field(default_factory=Counter)
-    number: int = 0
+    __slots__ = ("number", "said", "squares")
+
+    def __init__(self) -> None:
+        self.said = {"a": 0.0, "b": 0.0, "tie": 0.0, "both_bad": 0.0}
+        self.squares = {"a": 0.0, "b": 0.0}
+        self.number = 0
 
     def add(self, outcome: str, weight: float, count: int) -> None:
         self.said[outcome] += weight * count
-        self.squares[outcome] += weight * weight * count
-        self.number += count if weight >= COUNTS else 0
+        if outcome in self.squares:
+            self.squares[outcome] += weight * weight * count
+        if weight >= COUNTS:
+            self.number += count
 
     def votes(self, condition: int, a: int, b: int) -> PairVotes:
-        said, squares = self.said, (self.squares["a"], self.squares["b"])
-        return PairVotes(condition, a, b, said["a"], said["b"], said["tie"], said["both_bad"], squares, self.number)
+        return PairVotes(condition, a, b, *self.said.values(), tuple(self.squares.values()), self.number)
 
 
 def votes_of(rules: PairRules) -> VoteFilter:

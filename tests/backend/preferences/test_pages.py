@@ -12,6 +12,7 @@ from backend.catalogue.models import ProjectMember, Split
 from backend.judging.models import ComparisonKind, JudgmentMark, Outcome
 from backend.kit.blobs import LocalBlobs
 from backend.kit.database import Database
+from backend.preferences import repository_judgments
 from tests.backend.preferences.world import World, judged_world, new_world
 from tests.people import add_person, client_of, token_of
 
@@ -148,6 +149,23 @@ def test_judgments_page_by_key_and_by_filter(lead: TestClient, world: World) -> 
     assert lead.get("/projects/lakes/judgments?person=999").text.count('class="said"') == 0
     refused = lead.get("/projects/lakes/judgments?person=me")
     assert refused.status_code == 422 and "Take them away" in refused.json()["detail"]
+
+
+def test_a_page_of_judgments_looks_through_so_many_and_leads_on(
+    lead: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository_judgments, "LOOKED_AT", 5)
+    pages = seen = 0
+    url = "/projects/lakes/judgments?outcome=tie&who=people"
+    while url:
+        page = lead.get(url)
+        pages += 1
+        seen += page.text.count('class="said"')
+        assert ('class="said"' in page.text) != ("None among those looked at" in page.text)
+        _, found, rest = page.text.partition('rel="next" href="')
+        url = rest.partition('"')[0].replace("&amp;", "&") if found else ""
+    # 28 judgments, five a look: both ties are met once.
+    assert (pages, seen) == (6, 2)
 
 
 def test_quality_says_who_agrees_and_what_divides(
