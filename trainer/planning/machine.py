@@ -8,14 +8,19 @@ from dataclasses import dataclass
 
 import psutil
 import torch
+from torch import nn
 
-from trainer.planning.meter import Operation
+from trainer.planning.meter import Meter, Operation
 
 GIB = 2**30
 CARDS = (24, 48, 80, 140)
 """Memory in GB of the cards that recipes are fitted to."""
 USABLE = 0.92
 """Share of a device's memory that a plan fills: the rest is the driver's, and lost between allocations."""
+
+
+FEWEST_RUNS = 4
+"""Timings of each thing at least: the first ones touch memory and wake threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +65,25 @@ def card(gigabytes: int) -> Machine:
 
 
 def measure_rates(rows: int, width: int, dtype: torch.dtype, device: str) -> Rates:
-    """Time a product [rows, width] x [width, width], a copy and a tiny addition on this machine; about 0.2 s."""
+    """Time a product [rows, width] x [width, width], a copy and a stack of tiny layers on this machine; about 0.2 s."""
     left = torch.randn(rows, width, device=device).to(dtype)
     right = torch.randn(width, width, device=device).to(dtype)
     big = torch.empty(2**23, dtype=torch.float32, device=device)
-    out, small = torch.empty_like(big), torch.randn(8, 8, device=device, requires_grad=True)
+    out, small = torch.empty_like(big), torch.randn(2, 8, device=device)
+    layers = [part for _ in range(8) for part in (nn.Linear(8, 8), nn.LayerNorm(8), nn.GELU())]
+    stack = nn.Sequential(*layers).to(device)
     product = _best(lambda: left @ right, device)
     copy = _best(lambda: out.copy_(big), device)
-    tiny = _best(lambda: [small + 1.0 for _ in range(100)], device) / 100
+    with Meter() as meter:
+        stack(small).sum().backward()
+    tiny = _best(lambda: stack(small).sum().backward(), device) / len(meter.operations)
     return Rates(2 * rows * width * width / product, 2 * big.nbytes / copy, tiny)
 
 
 def _best(run: Callable[[], object], device: str, seconds: float = 0.05) -> float:
-    best, begun = float("inf"), time.perf_counter()
-    while time.perf_counter() - begun < seconds:
+    best, begun, runs = float("inf"), time.perf_counter(), 0
+    while runs < FEWEST_RUNS or time.perf_counter() - begun < seconds:
+        runs += 1
         start = time.perf_counter()
         run()
         if device == "cuda":

@@ -32,11 +32,13 @@ UPDATE_KERNELS = 12
 
 @dataclass(frozen=True)
 class Load:
-    """What a run asks of a machine: images of `height` x `width` pixels, `pairs` of them to train on."""
+    """What a run asks of a machine: images of `height` x `width` pixels, `pairs` to train on, prompts of at most
+    `words` words."""
 
     height: int
     width: int
     pairs: int
+    words: int = 24
 
 
 def load_of(snapshot: Snapshot) -> Load:
@@ -44,7 +46,7 @@ def load_of(snapshot: Snapshot) -> Load:
     pairs = snapshot.pairs_of("train")
     rows = [snapshot.by_id[pair.condition_id] for pair in pairs] or list(snapshot.conditions)
     largest = max(rows, key=lambda row: row.width * row.height)
-    return Load(largest.height, largest.width, len(pairs))
+    return Load(largest.height, largest.width, len(pairs), max(len(row.prompt.split()) for row in rows))
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def walk_of(config: RunConfig, load: Load, machine: Machine) -> Walk:
         config,
         height=load.height,
         width=load.width,
+        words=load.words,
         policy_rows=rows.policy,
         reference_rows=rows.reference,
         stored=stored_type(config, machine),

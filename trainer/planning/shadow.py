@@ -20,8 +20,10 @@ from trainer.planning.architecture import Architecture
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone, Tensors
 
-PROMPT_TOKENS = 64
-"""Tokens taken for a prompt where they are not padded to a fixed length."""
+TOKENS_PER_WORD = 1.25
+"""Of a language model's tokenizer, in English."""
+TEMPLATE_TOKENS = 7
+"""What a template puts around a prompt and its picture."""
 PICTURE_CELL = 28
 """Pixels along the side of a token of a picture that a language model reads."""
 
@@ -67,10 +69,11 @@ def shadow_mode() -> Iterator[None]:
         nn.Module._apply = apply  # type: ignore[method-assign]
 
 
-def shadow_backbone(architecture: Architecture, stored: torch.dtype, compute: torch.dtype) -> Backbone:
+def shadow_backbone(architecture: Architecture, stored: torch.dtype, compute: torch.dtype, words: int = 24) -> Backbone:
     """The family's own backbone around parts without values; call it, and use it, within one `shadow_mode`.
 
-    `stored` is the type of the frozen weights, `compute` float32 but where the CPU multiplies in bfloat16.
+    `stored` is the type of the frozen weights, `compute` float32 but where the CPU multiplies in bfloat16, `words` the
+    longest prompt's, which counts where prompts are not padded to a fixed length.
     """
     kind = architecture.family.load_class()
     parts = {name: _part(name, architecture, stored) for name in architecture.parts}
@@ -79,7 +82,7 @@ def shadow_backbone(architecture: Architecture, stored: torch.dtype, compute: to
 
     def encode_text(_: Any, prompts: Any, pixels: Any = None, *_more: Any) -> Tensors:
         size = pixels.shape[2:] if pixels is not None else (512, 512)
-        return text_of(architecture, len(prompts), *size, stored)
+        return text_of(architecture, len(prompts), *size, words, stored)
 
     shadowed: Any = type(f"Shadow{kind.__name__}", (kind,), {"encode_text": encode_text})
     backbone: Backbone = shadowed(pipeline, "cpu", compute)
@@ -123,7 +126,9 @@ def _part(name: str, architecture: Architecture, stored: torch.dtype) -> Any:
         return kind.from_config(part.config)
 
 
-def text_of(architecture: Architecture, rows: int, height: int, width: int, dtype: torch.dtype) -> Tensors:
+def text_of(
+    architecture: Architecture, rows: int, height: int, width: int, longest: int, dtype: torch.dtype
+) -> Tensors:
     """Text conditioning of `rows` prompts by its shapes alone: what `encode_text` of the family would return."""
 
     def empty(*shape: int) -> Tensor:
@@ -147,12 +152,13 @@ def text_of(architecture: Architecture, rows: int, height: int, width: int, dtyp
             "pooled": empty(config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]),
         },
         "sd": lambda: {"embeds": empty(words.get("tokenizer", 77), config["cross_attention_dim"])},
-        "qwen": lambda: _read_with_picture(empty, height, width, config["joint_attention_dim"]),
+        "qwen": lambda: _read_with_picture(empty, height, width, longest, config["joint_attention_dim"]),
     }
     return makers[architecture.family.name.partition("_")[0]]()
 
 
-def _read_with_picture(empty: Callable[..., Tensor], height: int, width: int, dim: int) -> Tensors:
-    length = (height // PICTURE_CELL) * (width // PICTURE_CELL) + PROMPT_TOKENS
+def _read_with_picture(empty: Callable[..., Tensor], height: int, width: int, longest: int, dim: int) -> Tensors:
+    picture = round(height / PICTURE_CELL) * round(width / PICTURE_CELL)
+    length = picture + round(TOKENS_PER_WORD * longest) + TEMPLATE_TOKENS
     valid: Any = _AllValid(length)
     return {"embeds": empty(length, dim), "valid": valid}

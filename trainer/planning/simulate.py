@@ -56,6 +56,7 @@ def walk(
     *,
     height: int,
     width: int,
+    words: int,
     policy_rows: int,
     reference_rows: int,
     stored: torch.dtype,
@@ -64,7 +65,7 @@ def walk(
 ) -> Walk:
     """Walk through the forwards of a step, and one image's encoding and decoding, at one image size in pixels."""
     with shadow_mode():
-        backbone = shadow_backbone(architecture, stored, compute)
+        backbone = shadow_backbone(architecture, stored, compute, words)
         parts = {name: _bytes(part) for name, part in backbone.pipeline.components.items()}  # type: ignore[attr-defined]
         denoiser, lora = _bytes(backbone.denoiser), config.lora
         if config.training.method == "full":

@@ -19,7 +19,7 @@ from trainer.planning.predict import Load, predict, rows_of
 from trainer.planning.simulate import Walk
 
 SIDE = 64
-PROMPT = "a red car on the street at night " * 8
+PROMPT = "a red car on the street at night " * 3
 """As long as a plan takes a prompt to be, where it is not padded to a fixed length anyway."""
 HERE = Machine("cpu", "this computer", 2**33, 2**33)
 
