@@ -1,6 +1,6 @@
 """From the fields of an HTML form to a validated model, with what is wrong said in words beside each field."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -12,8 +12,9 @@ from backend.kit.errors import Invalid
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def _form_of(request: Request) -> FormData:
-    return await request.form()
+async def _form_of(request: Request) -> AsyncIterator[FormData]:
+    async with request.form() as form:
+        yield form
 
 
 LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
