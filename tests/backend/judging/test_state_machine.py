@@ -1,5 +1,6 @@
 """Judging against a plain model: any order of claim, renew, release, submit, retry, skip, edit and expiry."""
 
+import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -104,7 +105,14 @@ def machine(database: Database, world: World, people: list[Person], wanted: int)
             servable = self.model.servable(person.id, world.comparisons)
             claimed = self._act(
                 lambda s: service.claim(
-                    s, world.project, person, count=count, lease_seconds=LEASE, holding=mine, now=self.now
+                    s,
+                    world.project,
+                    person,
+                    count=count,
+                    lease_seconds=LEASE,
+                    holding=mine,
+                    now=self.now,
+                    chance=random.Random(len(known)),
                 )
             )
             assert len(claimed.rows) == min(count, len(servable)) and not claimed.lost
