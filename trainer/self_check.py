@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 START_SLACK = {"cpu": 1e-3}
 OTHER_SLACK = 0.02
-"""How far from ln 2 a run may start. Policy and reference go through batches of different sizes: CPUs compute a row alike
-in both, GPUs choose other kernels, whose bfloat16 rounding a beta in the thousands makes visible."""
+"""How far from ln 2 a run may start. Policy and reference go through batches of different sizes: CPUs compute a row
+alike in both; GPUs choose other kernels, whose bfloat16 rounding shows under a beta in the thousands."""
 FEWEST_CELLS = 4.0
 """Latent cells below which a region is too thin for its error to mean much."""
 LEAST_CELLS = 0.5

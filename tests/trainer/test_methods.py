@@ -49,6 +49,20 @@ def test_full_fine_tuning_ends_with_a_pipeline_that_loads_anywhere(
     assert run(snapshot_folder, second, tmp_path / "second")[0].state == "finished"
 
 
+@pytest.mark.parametrize("family", ["sd_inpaint", "qwen_image_edit"])
+def test_other_families_are_fully_trained_too(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, family: str
+) -> None:
+    """A UNet with noise to predict, and a transformer whose text is read with the picture."""
+    more = {"training.method": "full", "training.steps": 2, "training.checkpointing": True}
+    config = settings(smoke, **{"model.base": f"{family}_debug", **more})
+    result, folder = run(snapshot_folder, config, tmp_path / "run")
+    figures = metrics(folder)
+    assert result.model == "model" and (folder.root / "model" / "model_index.json").is_file()
+    assert figures[0]["loss_preference"] == pytest.approx(math.log(2), abs=1e-4)
+    assert figures[1]["loss_preference"] != figures[0]["loss_preference"]
+
+
 def test_the_copy_is_the_reference_and_the_adapter_off_is_the_same_one(
     smoke: RunConfig, snapshot_folder: Path, tmp_path: Path
 ) -> None:
