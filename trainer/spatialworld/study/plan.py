@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainer.spatialworld.study.arms import ARMS, Arm, arms_of, config_of, trials_of
@@ -125,3 +125,12 @@ def data_tasks(study: Study, settings: Mapping[str, Overrides]) -> list[Task]:
         for seed in study.scale.data_seeds
         for name, snapshot, extra in variants
     ]
+
+
+def all_tasks(study: Study) -> Iterator[Task]:
+    """Every task, with the settings as far as trials have chosen them: for counting."""
+    settings = chosen_settings(study)
+    for tasks in (base_tasks, candidate_tasks, pair_tasks, trial_tasks):
+        yield from tasks(study)
+    yield from arm_tasks(study, settings)
+    yield from data_tasks(study, settings)

@@ -73,7 +73,7 @@ def _with_main(result: Json, question: str, variants: Json) -> list[tuple[str, J
     found = list(variants.items())
     main = result["arms"].get(DATA_ARM)
     if main and question == "pairs":
-        found = sorted([*found, (str(result["sizes"]["pairs"]), main)], key=lambda item: int(item[0]))
+        found = sorted([*found, (str(result["pairs"]), main)], key=lambda item: int(item[0]))
     elif main and question == "error":
         found = [("0", main), *sorted(found, key=lambda item: int(item[0]))]
     return found
@@ -158,7 +158,7 @@ def _preface(result: Json) -> str:
     sizes = result["sizes"]
     words = (
         f"Written by `{result['command']}` from `study/results.json`. {len(result['arms'])} arms, "
-        f"{_seeds(sizes['seeds'])}, {sizes['pairs']} pairs at most by the exact judge from {sizes['conditions']} "
+        f"{_seeds(sizes['seeds'])}, {result['pairs']} pairs by the exact judge from {sizes['conditions']} "
         f"conditions with {sizes['pool_draws']} candidates each, {sizes['steps']} steps of "
         f"{sizes['pairs_per_step']} pairs, LoRA of rank {sizes['rank']}. Measured on {sizes['test_conditions']} "
         f"conditions of held-out subjects, {sizes['draws']} images each, {sizes['sampling_steps']} sampling steps. "

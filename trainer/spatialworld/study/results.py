@@ -16,10 +16,10 @@ import numpy as np
 from trainer.spatialworld.study.arms import BASE, arms_of, trials_of
 from trainer.spatialworld.study.expectations import expectations
 from trainer.spatialworld.study.measures import TITLES
-from trainer.spatialworld.study.plan import chosen_settings, data_rules, overrides_of, steps_of, trial_score
+from trainer.spatialworld.study.plan import all_tasks, chosen_settings, data_rules, overrides_of, steps_of, trial_score
 from trainer.spatialworld.study.scale import UNIT, Study, spent_seconds
 from trainer.spatialworld.study.statistics import difference, estimate, ratings
-from trainer.spatialworld.study.tasks import ARMS_GROUP, CELL, DATA_GROUP, JUDGE
+from trainer.spatialworld.study.tasks import ARMS_GROUP, CELL, DATA_GROUP, JUDGE, MAIN
 
 ANNOTATOR_ERROR = 0.1
 """Share of votes that the simulated annotators of the ratings turn round."""
@@ -70,7 +70,8 @@ def collect(study: Study, command: str) -> dict[str, Any]:
         "scale": study.scale.name,
         "base": study.base,
         "seeds": len(study.scale.seeds),
-        "complete": len(found) == len(names),
+        "pairs": _pairs_in(study.snapshot(MAIN)),
+        "complete": all(task.done(study) for task in all_tasks(study)),
         **_circumstances(study, command),
         "judge": _read(study.root / JUDGE),
         "arms": {name: _estimates(some) for name, some in found.items()},
@@ -155,9 +156,9 @@ def _data(study: Study) -> dict[str, Any]:
         if not found:
             continue
         question, _, value = name.partition("-")
-        snapshot = next(iter(found.values()))["snapshot"]
-        made[question][value] = {
-            "pairs": _pairs_in(study.snapshot(snapshot)),
+        pairs = _pairs_in(study.snapshot(next(iter(found.values()))["snapshot"]))
+        made[question][str(pairs) if question == "pairs" else value] = {
+            "pairs": pairs,
             **{measure: estimate(values(found, measure)).to_json() for measure in ("rational", "diversity")},
         }
     return dict(made)

@@ -14,8 +14,9 @@ from dataclasses import asdict
 from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
 
-from trainer.contract.files import write_durably
+from trainer.contract.files import sha256_file, write_durably
 from trainer.spatialworld.study.plan import (
+    all_tasks,
     arm_tasks,
     base_tasks,
     candidate_tasks,
@@ -34,7 +35,7 @@ def open_study(scale: str, out: Path, base: str | None, workers: int | None) -> 
     """The study of a folder, new or begun earlier. Raises ValueError where the folder holds another one."""
     cores = os.cpu_count() or 1
     study = Study(out, SCALES[scale], base, threads=1 if scale != "gpu" else cores, workers=workers or _workers(scale))
-    settings = {"base": study.base, "scale": json.loads(json.dumps(asdict(study.scale)))}
+    settings = {"base": study.base, "weights": _weights(study), "scale": json.loads(json.dumps(asdict(study.scale)))}
     path = out / SETTINGS
     if path.exists():
         before = json.loads(path.read_text())
@@ -49,6 +50,19 @@ def open_study(scale: str, out: Path, base: str | None, workers: int | None) -> 
     return study
 
 
+def _weights(study: Study) -> str | None:
+    """SHA-256 of the base's transformer: weights may change under one name. None for a base that the study makes."""
+    if study.scale.pretrain_steps and study.given_base is None:
+        return None
+    from trainer.spatialworld import pipeline_path
+
+    folder = Path(study.given_base).expanduser() if study.given_base else pipeline_path()
+    path = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no pipeline of SpatialWorld: {path.relative_to(folder)} is missing.")
+    return sha256_file(path)
+
+
 def _workers(scale: str) -> int:
     return {"smoke": 1, "cpu": os.cpu_count() or 1, "gpu": 1}[scale]
 
@@ -61,15 +75,6 @@ def run_study(study: Study) -> None:
             _perform_all(study, tasks(study), executor, progress)
         settings = chosen_settings(study)
         _perform_all(study, [*arm_tasks(study, settings), *data_tasks(study, settings)], executor, progress)
-
-
-def all_tasks(study: Study) -> Iterator[Task]:
-    """Every task, with the settings as far as trials have chosen them: for counting."""
-    settings = chosen_settings(study)
-    for tasks in (base_tasks, candidate_tasks, pair_tasks, trial_tasks):
-        yield from tasks(study)
-    yield from arm_tasks(study, settings)
-    yield from data_tasks(study, settings)
 
 
 class Progress:

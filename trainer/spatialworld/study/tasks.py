@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trainer.contract.errors import DivergedError
+from trainer.contract.checkpoint import RunResult
+from trainer.contract.config import RunConfig
+from trainer.contract.errors import ConfigError, DivergedError
 from trainer.contract.files import write_durably
 from trainer.spatialworld.study import pool
 from trainer.spatialworld.study.arms import config_of
@@ -152,15 +154,13 @@ class CellTask:
         return scale.test_conditions * scale.draws if self.role == "test" else scale.trial_conditions
 
     def run(self, study: Study) -> str:
-        from trainer.engine import train
         from trainer.spatialworld.study.models import tuned_model
 
         folder = self.folder(study)
         config = config_of(study, self.steps, self.seed, *self.overrides)
         begun = time.monotonic()
         try:
-            cache = study.root / "cache" / self.snapshot
-            result = train(study.snapshot(self.snapshot), config, folder / "run", resume=True, cache=cache)
+            result = self._train(study, config, folder / "run")
         except DivergedError as error:
             record = {"arm": self.arm, "seed": self.seed, "failed": error.message, "overrides": _merged(self.overrides)}
             write_durably(folder / CELL, json.dumps(record, indent=1).encode())
@@ -181,6 +181,19 @@ class CellTask:
         }  # fmt: skip
         write_durably(folder / CELL, json.dumps(record, indent=1).encode())
         return f"{record['rational']:.1%} rational"
+
+    def _train(self, study: Study, config: RunConfig, run: Path) -> RunResult:
+        """Train or go on; a half-finished run of another config, from before an update of this code, starts over."""
+        from trainer.engine import train
+
+        snapshot, cache = study.snapshot(self.snapshot), study.root / "cache" / self.snapshot
+        try:
+            return train(snapshot, config, run, resume=True, cache=cache)
+        except ConfigError as error:
+            if error.code != "config_changed":
+                raise
+            shutil.rmtree(run)
+            return train(snapshot, config, run, resume=True, cache=cache)
 
     def _measure(self, study: Study, backbone: Any, folder: Path) -> dict[str, np.ndarray]:
         from trainer.spatialworld.study import measures
@@ -221,7 +234,7 @@ def _merged(overrides: tuple[Overrides, ...]) -> dict[str, Any]:
     return {key: value for each in overrides for key, value in each.items()}
 
 
-def step_cost(config: Any) -> float:
+def step_cost(config: RunConfig) -> float:
     """What a training step costs, in UNIT: three forwards' work for a row of the policy, one for the reference's."""
     from trainer.data.rows import slots_of
 

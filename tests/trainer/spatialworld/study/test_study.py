@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer.contract.config import RunConfig
 from trainer.spatialworld.__main__ import main
 
 MAIN_ARMS = {"base", "sft", "dpo", "mask_dpo", "mask_dpo_capo", "mask_dpo_scpo", "full"}
@@ -35,6 +36,7 @@ def killed_after(out: Path, words: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "study"
     lines = killed_after(out, "trials sft-0")
@@ -44,6 +46,9 @@ def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "--scale", "smoke", "--out", str(out), "--only-report"]) == 0
     assert "not finished" in (out / "study.md").read_text()
     capsys.readouterr()
+    begun_before_an_update = out / "cells" / "arms" / "sft" / "seed-0" / "run"
+    begun_before_an_update.mkdir(parents=True)
+    (begun_before_an_update / "config.json").write_text(RunConfig().model_dump_json())
 
     assert main(["study", "--scale", "smoke", "--out", str(out)]) == 0
     again = capsys.readouterr()
