@@ -256,11 +256,10 @@ def freeze_generators(session: Session, generator_ids: Iterable[int]) -> None:
 
 
 def generator_figures(session: Session, project_id: int) -> dict[int, dict[str, Any]]:
-    """For each generator: candidates, how many an exact judge could tell, and how many of those it calls rational."""
+    """For each generator: candidates, how many an exact judge looked at, and how many of those it calls rational."""
     rational = func.sum(case((Verdict.rational.is_(True), 1), else_=0))
-    told = func.sum(case((Verdict.rational.is_not(None), 1), else_=0))
     query = (
-        select(Candidate.generator_id, Condition.split, func.count(), told, rational)
+        select(Candidate.generator_id, Condition.split, func.count(Candidate.id), func.count(Verdict.candidate_id), rational)
         .join(Condition, Condition.id == Candidate.condition_id)
         .outerjoin(Verdict, Verdict.candidate_id == Candidate.id)
         .where(Candidate.project_id == project_id)

@@ -126,13 +126,13 @@ def generator_names(session: Session, project_id: int) -> dict[int, str]:
 
 
 def verdict_counts(session: Session, project_id: int) -> list[tuple[str, int, str, int, int]]:
-    """(judge, generator, split, told, rational) of the exact judges' verdicts; what they cannot tell is left out."""
+    """(judge, generator, split, judged, rational) of the exact judges' verdicts; what they cannot tell is not rational."""
     keys = (Verdict.judge, Candidate.generator_id, Condition.split)
     query = (
         select(*keys, func.count(), func.sum(case((Verdict.rational.is_(True), 1), else_=0)))
         .join(Candidate, Candidate.id == Verdict.candidate_id)
         .join(Condition, Condition.id == Candidate.condition_id)
-        .where(Candidate.project_id == project_id, Verdict.rational.is_not(None))
+        .where(Candidate.project_id == project_id)
         .group_by(*keys)
     )
     return [tuple(row) for row in session.execute(query)]
