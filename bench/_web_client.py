@@ -73,6 +73,8 @@ class Tally:
     keys: list[str] = field(default_factory=list)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    answered: int = 0
+    """Answers acknowledged within the measured time, whenever their cycle began."""
     ran_dry: int = 0
 
     def note(self, what: str) -> None:
@@ -135,6 +137,7 @@ async def _work(who: Annotator, tally: Tally, until: float, warm: float) -> None
             tally.note(f"submit {status}: {body[:200]!r}")
             continue
         tally.keys.append(key)
+        tally.answered += warm <= ended <= until
         if began >= warm and ended <= until:
             tally.times["next"].append(claimed - began)
             tally.times["image"].extend(looked)

@@ -157,12 +157,12 @@ def measure(
     share = {name: round(value / measured / (os.cpu_count() or 1), 3) for name, value in spent.items()}
     share["load"] = round(tally.cpu_seconds / measured / (os.cpu_count() or 1), 3)
     # What a cycle costs, however busy the machine is with other things.
-    cycles = max(1, len(tally.times["cycle"]))
+    cycles = max(1, tally.answered)
     cost = {name: round(1000 * value / cycles, 2) for name, value in spent.items()}
     cost["load"] = round(1000 * tally.cpu_seconds / cycles, 2)
     return {
         "annotators": annotators,
-        "cycles_per_second": round(len(tally.times["cycle"]) / seconds, 1),
+        "cycles_per_second": round(tally.answered / seconds, 1),
         "requests_per_second": round(sum(len(tally.times[step]) for step in ("next", "image", "submit")) / seconds, 1),
         "milliseconds": {step: milliseconds(values) for step, values in tally.times.items()}
         | {"request": milliseconds([t for step in ("next", "image", "submit") for t in tally.times[step]])},
