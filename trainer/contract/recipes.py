@@ -172,7 +172,9 @@ def _of_family(family: str) -> list[Recipe]:
 
 
 def needs_of(fits: dict[int, dict[str, int | bool] | None]) -> str:
-    """The smallest of the cards that the planner found to fit."""
+    """The smallest of the cards that the planner found to fit, where it was asked."""
+    if not fits:
+        return "a GPU; ask `plan --cards` which"
     fitting = [card for card, values in fits.items() if values is not None]
     return f"a GPU of {min(fitting)} GB or more" if fitting else "several GPUs, or one of more than 140 GB"
 
