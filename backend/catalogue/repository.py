@@ -259,17 +259,23 @@ def generator_figures(session: Session, project_id: int) -> dict[int, dict[str, 
     """For each generator: candidates, how many an exact judge looked at, and how many of those it calls rational."""
     rational = func.sum(case((Verdict.rational.is_(True), 1), else_=0))
     query = (
-        select(Candidate.generator_id, Condition.split, func.count(Candidate.id), func.count(Verdict.candidate_id), rational)
+        select(
+            Candidate.generator_id,
+            Condition.split,
+            func.count(Candidate.id),
+            func.count(Verdict.candidate_id),
+            rational,
+        )
         .join(Condition, Condition.id == Candidate.condition_id)
         .outerjoin(Verdict, Verdict.candidate_id == Candidate.id)
         .where(Candidate.project_id == project_id)
         .group_by(Candidate.generator_id, Condition.split)
     )
     figures: dict[int, dict[str, Any]] = {}
-    for generator_id, split, candidates, judged, good in session.execute(query):
+    for generator_id, split, candidates, seen, good in session.execute(query):
         figures.setdefault(generator_id, {})[split] = {
             "candidates": candidates,
-            "judged": int(judged or 0),
+            "judged": seen,
             "rational": int(good or 0),
         }
     return figures

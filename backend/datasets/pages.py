@@ -126,6 +126,8 @@ def snapshot_page(
         "datasets/snapshot.html",
         project=project,
         snapshot=snapshot,
+        # An older snapshot knows nothing of younger rules.
+        rules=PairRules.model_validate(snapshot.rules),
         job=repository.job(session, snapshot.job_id),
         runs=repository.runs_using(session, [snapshot.id]).get(snapshot.id, []),
         archive_bytes=repository.blob_size(session, snapshot.archive_digest),

@@ -126,7 +126,7 @@ def generator_names(session: Session, project_id: int) -> dict[int, str]:
 
 
 def verdict_counts(session: Session, project_id: int) -> list[tuple[str, int, str, int, int]]:
-    """(judge, generator, split, judged, rational) of the exact judges' verdicts; what they cannot tell is not rational."""
+    """(judge, generator, split, judged, rational) of exact judges' verdicts; what they cannot tell is not rational."""
     keys = (Verdict.judge, Candidate.generator_id, Condition.split)
     query = (
         select(*keys, func.count(), func.sum(case((Verdict.rational.is_(True), 1), else_=0)))

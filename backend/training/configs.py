@@ -17,6 +17,10 @@ from trainer.contract.recipes import RECIPES, Recipe
 PARENT_ADAPTER = "parent/{digest}/" + LORA_FILE
 
 # Decided by the parent generator and by the recipe's own name.
+ONLY_ADAPTERS = (
+    "A generator of this service is a base with adapters, and training.method full tunes the base's own weights. Leave "
+    "training.method at lora, or train on the downloaded snapshot with `python -m trainer train`."
+)
 RESERVED = ("model.base", "model.revision", "model.adapter", "recipe")
 
 
@@ -75,9 +79,13 @@ def build_config(recipe: str, overrides: Mapping[str, Any], parent: Generator) -
         if base.model.base == parent.base:
             del model["model.revision"]
         try:
-            return apply_overrides(base, {**overrides, **model})
+            config = apply_overrides(base, {**overrides, **model})
         except ConfigError as error:
             errors = [{"field": "overrides", "message": error.message}]
+        else:
+            if config.training.method == "lora":
+                return config
+            errors = [{"field": "overrides.training.method", "message": ONLY_ADAPTERS}]
     raise Invalid(" ".join(error["message"] for error in errors), errors=errors)
 
 
