@@ -97,7 +97,15 @@ class NewRun:
 
     @property
     def recipes(self) -> list[tuple[Recipe, str]]:
-        return [(recipe, description(recipe)) for recipe in RECIPES.values()]
+        """The recipes made for the base of the chosen generator, or all where none is, and the one chosen."""
+        found = _made_for(self.generators, self.values["parent_generator_id"]) or list(RECIPES.values())
+        chosen = [] if self.recipe in found else [self.recipe]
+        return [(recipe, description(recipe)) for recipe in [*found, *chosen]]
+
+    @property
+    def other_recipes(self) -> list[tuple[Recipe, str]]:
+        shown = {recipe.name for recipe, _ in self.recipes}
+        return [(recipe, description(recipe)) for recipe in RECIPES.values() if recipe.name not in shown]
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -165,6 +173,9 @@ def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]
 
 def _fitting(generators: list[Generator], chosen: str) -> Recipe:
     """The first recipe made for the chosen generator's base, else the first of all."""
+    return (_made_for(generators, chosen) or list(RECIPES.values()))[0]
+
+
+def _made_for(generators: list[Generator], chosen: str) -> list[Recipe]:
     base = next((row.base for row in generators if str(row.id) == chosen), None)
-    found = [recipe for recipe in RECIPES.values() if recipe.make().model.base == base]
-    return (found or list(RECIPES.values()))[0]
+    return [recipe for recipe in RECIPES.values() if recipe.make().model.base == base]

@@ -135,3 +135,12 @@ def test_runs_of_other_projects_are_not_found(lead: TestClient, world: World, ru
     missing = lead.get("/projects/street/runs/999999", headers=PAGE)
     assert missing.status_code == 404 and "There is no run 999999" in missing.text
     assert lead.get("/projects/other/runs", headers=PAGE).status_code == 404
+
+
+def test_recipes_made_for_other_models_stand_apart(lead, world) -> None:
+    page = lead.get("/projects/street/runs/new").text
+    shown, _, folded = page.partition('<details class="other-recipes">')
+    assert 'value="spatialworld_demo"' in shown and 'value="sdxl_inpaint"' not in shown
+    assert 'value="sdxl_inpaint"' in folded.partition("</details>")[0]
+    chosen = lead.get("/projects/street/runs/new?recipe=sdxl_inpaint").text.partition('<details class="other-recipes">')
+    assert 'value="sdxl_inpaint" aria-pressed="true"' in chosen[0]
