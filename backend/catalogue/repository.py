@@ -19,7 +19,6 @@ from backend.catalogue.models import (
     Subject,
     Verdict,
 )
-from backend.kit.models import Blob
 from backend.kit.paging import PageRequest, encode_cursor, fetch_page
 
 # SQLite binds at most 32,766 values a statement; ids come in lists of any length.
@@ -37,13 +36,6 @@ def insert_missing(session: Session, model: type[Any], rows: Sequence[dict[str, 
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     for start in range(0, len(rows), 500):
         session.execute(dialect.insert(model).values(list(rows[start : start + 500])).on_conflict_do_nothing())
-
-
-def known_blobs(session: Session, digests: Iterable[str]) -> dict[str, Blob]:
-    found: dict[str, Blob] = {}
-    for chunk in _chunks(set(digests)):
-        found.update({blob.digest: blob for blob in session.scalars(select(Blob).where(Blob.digest.in_(chunk)))})
-    return found
 
 
 # Projects and members
@@ -211,15 +203,6 @@ def counts(session: Session, project_id: int) -> dict[str, int]:
         result[f"{split.value}_conditions"] = splits.get(split.value, 0)
     result["conditions"] = sum(splits.values())
     return result
-
-
-def candidate_counts(session: Session, condition_ids: Iterable[int]) -> dict[int, int]:
-    query = (
-        select(Candidate.condition_id, func.count())
-        .where(Candidate.condition_id.in_(list(condition_ids)))
-        .group_by(Candidate.condition_id)
-    )
-    return dict(session.execute(query).all())
 
 
 # Generators

@@ -1,7 +1,6 @@
 """The Celery application: one task, which rings the bell of a worker. No state is kept in it."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -88,9 +87,3 @@ def make_ring(app: Celery) -> Ring:
         app.send_task(RING, args=[job_id], queue=queue, retry=False, expires=RING_EXPIRES_SECONDS)
 
     return ring
-
-
-def message_folder(settings: Settings) -> Path | None:
-    """Where messages lie when the broker is a folder, else None."""
-    folder = broker_options(settings)["broker_transport_options"].get("data_folder_in")
-    return Path(folder) if folder else None

@@ -32,10 +32,6 @@ MAX_TEST = 30
 SEARCHED = 400
 
 
-class NotQualified(Conflict):
-    code, title = "not_qualified", "First a short test"
-
-
 @dataclass(frozen=True)
 class Standing:
     """Where a person stands with a project's test; `correct` and `total` are of the last attempt."""

@@ -70,11 +70,6 @@ def gold_figures(session: Session, project_id: int) -> list[tuple[GoldAnswer, in
     return [(gold, condition, seen, int(right)) for gold, condition, seen, right in session.execute(query)]
 
 
-def gold_count(session: Session, project_id: int) -> int:
-    where = (GoldAnswer.project_id == project_id, GoldAnswer.is_retired.is_(False))
-    return session.scalar(select(func.count()).select_from(GoldAnswer).where(*where)) or 0
-
-
 def untouched_open(session: Session, project_id: int, limit: int) -> list[tuple[int, ComparisonKind]]:
     """Open comparisons that nobody has had yet, newest first."""
     query = select(Comparison.id, Comparison.kind).where(

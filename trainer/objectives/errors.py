@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -87,8 +86,3 @@ def to_clean_error(velocity_error: Tensor, t: Tensor) -> Tensor:
 def to_noise_error(velocity_error: Tensor, t: Tensor) -> Tensor:
     """Error of the noise from the velocity's, rectified flow: `eps = x_t + (1-t) v`, so `(1-t)^2` times it. All [B]."""
     return (1 - t).square() * velocity_error
-
-
-def mean_of(losses: Tensor) -> Tensor:
-    """Mean of unreduced losses, 0 for none: a term without samples must not turn the total into NaN."""
-    return losses.mean() if losses.numel() else torch.zeros((), device=losses.device)

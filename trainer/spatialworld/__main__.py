@@ -1,4 +1,4 @@
-"""``python -m trainer.spatialworld``: conditions, pretrain, measure, gallery, study."""
+"""``python -m trainer.spatialworld``: conditions, pretrain, ship, measure, gallery, study."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--seed", type=int, default=0)
     pretrain.add_argument("--scenes", type=int, default=32000)
     pretrain.add_argument("--resume", action="store_true")
+    ship = commands.add_parser("ship", help="put what pretrain made where it can be shipped, in bfloat16")
+    ship.add_argument("--pretraining", type=Path, required=True, help="the folder that pretrain wrote")
+    ship.add_argument("--out", type=Path, required=True, help="folder of the shipped pipeline; replaced if it is there")
     measure = commands.add_parser("measure", help="sample and judge: prints one line of JSON")
     measure.add_argument("--model", type=Path, help="pipeline folder; the shipped weights if left out")
     measure.add_argument("--adapter", type=Path, help="a LoRA folder or file")
@@ -85,6 +88,10 @@ def _run(arguments: argparse.Namespace) -> None:
                 arguments.out, arguments.steps, arguments.vae_steps, arguments.seed, arguments.scenes, arguments.resume
             )
         )
+    elif arguments.command == "ship":
+        from trainer.spatialworld.recipe import ship
+
+        print(ship(arguments.pretraining / "pipeline", arguments.pretraining / "vae", arguments.out))
     elif arguments.command == "measure":
         from trainer.spatialworld.measure import load, measure
 

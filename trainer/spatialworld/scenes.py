@@ -5,7 +5,6 @@ The condition is always drawn first and never depends on what will be broken, so
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -213,9 +212,3 @@ def scene_at(seed: int, index: int, split: Split | Literal["both"] = "train", pl
     condition = condition_at(seed, index, split)
     rng = _generator(seed + 1_000_003, index)
     return make_scene(condition, plan or draw_plan(condition.spec, rng), rng)
-
-
-def pixel_error(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal to noise ratio in dB of two uint8 images (or stacks)."""
-    error = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
-    return 99.0 if error == 0 else 10 * math.log10(255.0**2 / error)

@@ -160,8 +160,3 @@ def subjects_of(split: Split | Literal["both"], viewpoint: Viewpoint | None = No
         for subject in all_subjects()
         if (split == "both" or subject.split == split) and (viewpoint is None or subject.viewpoint == viewpoint)
     ]
-
-
-def subject_by_id(identifier: str) -> Subject:
-    """The subject of this id; raises KeyError for an unknown one."""
-    return {subject.id: subject for subject in all_subjects()}[identifier]
