@@ -54,8 +54,9 @@ def spatialworld_demo() -> RunConfig:
             t_min=0.8,
             capo=CapoConfig(weight=0.25, share=0.25),
             scpo=ScpoConfig(weight=0.1, share=0.25),
-            # Winners cost a third of pairs and carry most of the gain here: six of them for each pair.
-            replay=ReplayConfig(weight=20.0, per_step=48),
+            # Winners cost a third of pairs and carry most of the gain here: six of them for each pair, weighted so that
+            # the few pairs of a step do not drown them in noise, and where layout is decided.
+            replay=ReplayConfig(weight=100.0, per_step=48, t_min=0.4),
         ),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=20, schedule="cosine"),
         training=TrainingConfig(steps=600, pairs_per_step=8, log_every=5, threads=2),
