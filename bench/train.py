@@ -174,7 +174,7 @@ def build(given: argparse.Namespace, work: Path) -> dict[str, Any]:
 
 def import_only() -> dict[str, Any]:
     """Peak memory of a process that has imported what both sides import."""
-    import trainer.engine  # noqa: F401
+    import trainer.engine  # noqa: F401  # only its weight in memory is wanted
 
     return {"peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
 

@@ -51,4 +51,4 @@ with database.engine.connect() as connection:
     run(connection)
     connection.commit()
     if database.is_sqlite:
-        connection.connection.execute("PRAGMA foreign_keys=ON")  # type: ignore[attr-defined]
+        connection.connection.execute("PRAGMA foreign_keys=ON")  # type: ignore[attr-defined]  # the driver's own

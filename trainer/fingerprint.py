@@ -38,7 +38,7 @@ def fingerprint(modules: Iterable[nn.Module], without: Collection[str] = ()) -> 
 
 
 def _plain(settings: object) -> dict[str, object]:
-    values = settings.to_dict() if hasattr(settings, "to_dict") else dict(settings or {})  # type: ignore[call-overload]
+    values = settings.to_dict() if hasattr(settings, "to_dict") else dict(settings or {})  # type: ignore[call-overload]  # configs or dicts
     return {name: value for name, value in values.items() if not name.startswith("_")}
 
 

@@ -5,9 +5,9 @@ import time
 from typing import Annotated
 
 import typer
-from sqlalchemy import select
 
-from backend.catalogue.models import Criterion, Project
+from backend.catalogue import repository as catalogue
+from backend.catalogue.models import Criterion
 from backend.judging import leases, simulate
 from backend.kit.database import Database
 from backend.settings import Settings
@@ -35,9 +35,9 @@ def simulate_command(
     started = time.monotonic()
     behaviour = simulate.Behaviour(error_rate, side_bias)
     with database.transaction() as session:
-        project = session.scalar(select(Project).where(Project.slug == project_slug))
+        project = catalogue.project_by_slug(session, project_slug)
         if project is None:
-            known = ", ".join(session.scalars(select(Project.slug).order_by(Project.slug))) or "none yet"
+            known = ", ".join(sorted(one.slug for one in catalogue.all_projects(session))) or "none yet"
             typer.echo(f"There is no project “{project_slug}”. Projects here: {known}.", err=True)
             raise typer.Exit(2)
         people = simulate.ensure_annotators(session, project, behaviour, annotators)

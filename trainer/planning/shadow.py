@@ -61,12 +61,12 @@ def shadow_mode() -> Iterator[None]:
     Moving a module swaps its parameters, which torch refuses for tensors without values.
     """
     apply = nn.Module._apply
-    nn.Module._apply = lambda self, *_, **__: self  # type: ignore[method-assign]
+    nn.Module._apply = lambda self, *_, **__: self  # type: ignore[method-assign]  # put back below
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             yield
     finally:
-        nn.Module._apply = apply  # type: ignore[method-assign]
+        nn.Module._apply = apply  # type: ignore[method-assign]  # as it was
 
 
 def shadow_backbone(architecture: Architecture, stored: torch.dtype, compute: torch.dtype, words: int = 24) -> Backbone:

@@ -66,6 +66,7 @@ def walk(
     """Walk through the forwards of a step, and one image's encoding and decoding, at one image size in pixels."""
     with shadow_mode():
         backbone = shadow_backbone(architecture, stored, compute, words)
+        # The protocol leaves the pipeline out; every family has one.
         parts = {name: _bytes(part) for name, part in backbone.pipeline.components.items()}  # type: ignore[attr-defined]
         denoiser, lora = _bytes(backbone.denoiser), config.lora
         if config.training.method == "full":

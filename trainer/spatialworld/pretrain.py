@@ -165,6 +165,41 @@ def _average(ema: FluxTransformer2DModel, model: FluxTransformer2DModel, decay: 
         torch._foreach_lerp_(kept, new, 1.0 - decay)
 
 
+def _restore(
+    path: Path,
+    model: FluxTransformer2DModel,
+    ema: FluxTransformer2DModel,
+    optimizers: list[torch.optim.Optimizer],
+) -> tuple[int, float]:
+    """Puts a saved state into the models and optimizers; the step to go on with and the seconds spent before."""
+    state = torch.load(path, map_location=model.device)
+    model.load_state_dict(state["model"])
+    ema.load_state_dict(state["ema"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
+    return state["step"], state["seconds"]
+
+
+def _update(
+    model: FluxTransformer2DModel,
+    optimizers: list[torch.optim.Optimizer],
+    rates: list[float],
+    data: Tensors,
+    config: Pretraining,
+    step: int,
+) -> torch.Tensor:
+    """One optimizer step at the rates of ``step``; returns its loss."""
+    loss = flow_loss(model, data, config, step)
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer, rate in zip(optimizers, rates, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * rate_factor(config, step)
+        optimizer.step()
+    return loss
+
+
 def pretrain(
     out: Path,
     config: Pretraining,
@@ -177,8 +212,7 @@ def pretrain(
     """Train for ``config.steps``; publishes a resumable state and the averaged pipeline every ``every`` seconds.
 
     ``vae_dir`` holds the trained autoencoder. The transformer is trained on the GPU if there is one. Returns the
-    pipeline's folder. Raises FileExistsError if ``out`` already
-    holds a state and ``resume`` was not asked for.
+    pipeline's folder. Raises FileExistsError if ``out`` already holds a state and ``resume`` was not asked for.
     """
     from diffusers import AutoencoderKL
 
@@ -200,25 +234,13 @@ def pretrain(
     rates = [optimizer.defaults["lr"] for optimizer in optimizers]
     first, seconds = 0, 0.0
     if state_path.exists():
-        state = torch.load(state_path, map_location=model.device)
-        model.load_state_dict(state["model"])
-        ema.load_state_dict(state["ema"])
-        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        first, seconds = state["step"], state["seconds"]
+        first, seconds = _restore(state_path, model, ema, optimizers)
     started = saved = time.monotonic()
     running = 0.0
     with (out / "log.jsonl").open("a") as log:
         log.write(json.dumps({"from": first, "config": asdict(config), "model": sizes.to_json()}) + "\n")
         for step in range(first, config.steps):
-            loss = flow_loss(model, data, config, step)
-            model.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for optimizer, rate in zip(optimizers, rates, strict=True):
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * rate_factor(config, step)
-                optimizer.step()
+            loss = _update(model, optimizers, rates, data, config, step)
             _average(ema, model, min(config.ema, (step + 1) / (step + 10)))
             running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
             now = time.monotonic()

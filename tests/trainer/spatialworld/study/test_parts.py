@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_every_arm_has_a_config(arm, tmp_path) -> None:  # type: ignore[no-untyp
     assert steps_of(study, arm, settings) >= study.scale.steps
 
 
-def test_every_tuned_arm_tries_the_same_number_of_settings(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_every_tuned_arm_tries_the_same_number_of_settings(tmp_path: Path) -> None:
     study = Study(tmp_path, SCALES["gpu"])
     tuned = [task.name.rsplit("-", 1)[0] for task in trial_tasks(study)]
     assert {tuned.count(name) for name in tuned} == {study.scale.trials}
