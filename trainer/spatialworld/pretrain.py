@@ -1,4 +1,7 @@
-"""Pre-train SpatialWorld's transformer: rectified flow on scenes of which a known share breaks a rule.
+"""Pre-train SpatialWorld's transformer: rectified flow, first on rational scenes, then on a mixture that breaks rules.
+
+Geometry is learned from scenes that keep it, hallucination is added afterwards: a model that saw the mixture only
+hardly looked at its subject.
 
 Scenes and text embeddings are made once and kept. The order of the data, the noise and the timesteps are functions of
 (seed, step), so a resumed run goes on as if it had never stopped, up to the rounding of bfloat16 products, whose last
@@ -33,11 +36,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How the transformer is trained. The rate is constant after the warm-up and falls to zero in the last part."""
+    """How the transformer is trained. The rate is constant after the warm-up and falls to zero in the last part.
 
-    steps: int = 4000
+    The first ``rational_share`` of the steps shows rational scenes only.
+    """
+
+    steps: int = 9000
+    rational_share: float = 0.75
     seed: int = 0
-    scenes: int = 32000
+    scenes: int = 64000
     batch: int = 64
     lr: float = 1e-3
     muon_lr: float = 2e-3
@@ -45,8 +52,8 @@ class Pretraining:
     decay_share: float = 0.25
     weight_decay: float = 0.0
     ema: float = 0.999
-    time_mean: float = 0.5
-    time_std: float = 1.1
+    time_mean: float = 0.8
+    time_std: float = 1.2
     bfloat16: bool = True
 
 
@@ -107,11 +114,18 @@ def optimizers_for(model: FluxTransformer2DModel, config: Pretraining) -> list[t
     ]
 
 
+def choose_scenes(rational: np.ndarray, config: Pretraining, step: int, rng: np.random.Generator) -> np.ndarray:
+    """Numbers int64 [B] of the scenes of a step, of scenes whose verdicts are ``rational`` bool [N]."""
+    if step < config.rational_share * config.steps:
+        return rng.choice(np.flatnonzero(rational), size=config.batch)
+    return rng.integers(len(rational), size=config.batch)
+
+
 def flow_loss(model: FluxTransformer2DModel, data: Tensors, config: Pretraining, step: int) -> torch.Tensor:
     """Mean squared velocity error of the batch of this step, over all latents."""
     rng = np.random.default_rng([config.seed, step])
     noise_source = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    picks = rng.integers(len(data.scenes), size=config.batch)
+    picks = choose_scenes(data.scenes.rational, config, step, rng)
     flips = rng.random(config.batch) < 0.5
     images, canvases, masks = data.scenes.image[picks], data.scenes.canvas[picks], data.scenes.mask[picks]
     for part in (images, canvases, masks):

@@ -15,12 +15,16 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class SceneArrays:
-    """Stacked scenes: ``image`` and ``canvas`` uint8 [N, 64, 64, 3], ``mask`` uint8 [N, 64, 64], ``prompt`` [N]."""
+    """Stacked scenes: ``image`` and ``canvas`` uint8 [N, 64, 64, 3], ``mask`` uint8 [N, 64, 64], ``prompt`` [N].
+
+    ``rational`` bool [N]: the verdict of the drawing geometry.
+    """
 
     image: np.ndarray
     canvas: np.ndarray
     mask: np.ndarray
     prompt: list[str]
+    rational: np.ndarray
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -40,6 +44,7 @@ def render_chunk(folder: Path, seed: int, chunk: int) -> Path:
         canvas=np.stack([scene.condition.image for scene in scenes]),
         mask=np.stack([scene.condition.mask for scene in scenes]),
         prompt=np.array([scene.condition.prompt for scene in scenes]),
+        rational=np.array([scene.truth.rational for scene in scenes]),
     )
     partial.rename(path)
     return path
@@ -53,4 +58,5 @@ def load_scenes(folder: Path, seed: int, count: int) -> SceneArrays:
         canvas=np.concatenate([part["canvas"] for part in parts])[:count],
         mask=np.concatenate([part["mask"] for part in parts])[:count],
         prompt=[str(word) for part in parts for word in part["prompt"]][:count],
+        rational=np.concatenate([part["rational"] for part in parts])[:count],
     )

@@ -17,7 +17,7 @@ from trainer.spatialworld.attention import MixedPrecisionAttention  # noqa: E402
 from trainer.spatialworld.codec import encode_blocks, linear_map  # noqa: E402
 from trainer.spatialworld.model import DEBUG  # noqa: E402
 from trainer.spatialworld.packing import image_ids, pack, pack_mask, unpack  # noqa: E402
-from trainer.spatialworld.pretrain import Pretraining, pretrain  # noqa: E402
+from trainer.spatialworld.pretrain import Pretraining, choose_scenes, pretrain  # noqa: E402
 from trainer.spatialworld.sampling import noise_for, sample  # noqa: E402
 from trainer.spatialworld.scenes import condition_at  # noqa: E402
 from trainer.spatialworld.text import MAX_WORDS, vocabulary  # noqa: E402
@@ -147,6 +147,13 @@ def test_pretraining_goes_on_as_if_it_had_never_stopped(
     assert max((one[name] - two[name]).abs().max() for name in one) < 1e-3
     starts = [json.loads(line) for line in (parts / "log.jsonl").read_text().splitlines()]
     assert [row["from"] for row in starts if "from" in row] == [0, 2]
+
+
+def test_pretraining_shows_rational_scenes_first_and_the_mixture_then(scenes: scene_cache.SceneArrays) -> None:
+    config, rng = Pretraining(steps=10, rational_share=0.5, batch=200), np.random.default_rng(0)
+    shown = [scenes.rational[choose_scenes(scenes.rational, config, step, rng)].mean() for step in range(10)]
+    assert shown[:5] == [1.0] * 5
+    assert np.mean(shown[5:]) == pytest.approx(scenes.rational.mean(), abs=0.05)
 
 
 def _stopping(at: int) -> object:
