@@ -39,9 +39,11 @@ def _reached(arms: Json) -> Iterator[Found]:
         return
     mean = arms["full"]["rational"]["mean"]
     yield "the full objective is rational in 85 %", f"{100 * mean:.1f} %", mean >= FULL_AT_LEAST
-    if BASE in arms and arms[BASE]["diversity"]["mean"] > 0:
-        kept = arms["full"]["diversity"]["mean"] / arms[BASE]["diversity"]["mean"]
-        yield "it keeps 80 % of the base's diversity", f"{100 * kept:.0f} %", kept >= DIVERSITY_AT_LEAST
+    for measure, among in (("diversity", ""), ("rational_diversity", " among rational images")):
+        whole = arms.get(BASE, {}).get(measure)
+        if whole and whole["n"] and whole["mean"] > 0 and arms["full"][measure]["n"]:
+            kept = arms["full"][measure]["mean"] / whole["mean"]
+            yield f"it keeps 80 % of the base's diversity{among}", f"{100 * kept:.0f} %", kept >= DIVERSITY_AT_LEAST
 
 
 def _order(differences: Json) -> Iterator[Found]:

@@ -1,4 +1,4 @@
-"""Does the exact judge say what the scenes were drawn with?"""
+"""What is known of the world without any model: how right the judge is, and how much rational scenes differ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from trainer.spatialworld.judge import judge_many
-from trainer.spatialworld.scenes import scene_at
+from trainer.spatialworld.measure import diversity
+from trainer.spatialworld.scenes import draw_plan, make_scene, scene_at
+from trainer.spatialworld.study.conditions import conditions_for
 
 SEED = 90_001
 """Scenes of this seed are drawn for nothing else."""
@@ -39,4 +41,26 @@ def check_judge(count: int, seed: int = SEED) -> dict[str, Any]:
             str(plan): {"scenes": int((plans == plan).sum()), "agreement": float(right[plans == plan].mean())}
             for plan in np.unique(plans)
         },
+    }
+
+
+def drawn_diversity(conditions: int) -> dict[str, float]:
+    """Diversity of two drawn scenes of each test condition: both ``rational``, or both from the ``mixture``.
+
+    The mixture is what a base that knows its training scenes samples from; a model that only makes rational scenes
+    can't differ more than those do.
+    """
+    chosen = conditions_for("test", conditions)
+    masks = np.stack([condition.mask for condition in chosen])
+
+    def drawn(rational: bool, draw: int) -> np.ndarray:
+        made = []
+        for i, condition in enumerate(chosen):
+            rng = np.random.default_rng([SEED, draw, i])
+            made.append(make_scene(condition, "clean" if rational else draw_plan(condition.spec, rng), rng).image)
+        return np.stack(made)
+
+    return {
+        name: round(diversity(drawn(rational, 0), drawn(rational, 1), masks), 5)
+        for name, rational in (("rational", True), ("mixture", False))
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,7 @@ TITLES = {
     "text": "asked words shown",
     "roughness": "roughness",
     "diversity": "diversity",
+    "rational_diversity": "diversity among rational",
     "d_win": "D_w",
     "d_lose": "D_l",
     "accuracy": "implicit accuracy",
@@ -45,11 +47,12 @@ SMALLER_IS_BETTER = (*REASONS, "cant_tell", "foreground_error", "expansion", "d_
 
 
 def measure_images(found: Candidates, conditions: Sequence[Condition]) -> Measures:
-    """Float32 [C, K] by condition and draw (``diversity`` [C]); NaN where a measure does not apply.
+    """Float32 [C, K] by condition and draw (both diversities [C]); NaN where a measure does not apply.
 
     ``foreground_error`` reads the images before the true subject is pasted, all others after it. ``text`` is the share
     of the words asked for (surface, light) that the judge reads in the background. ``diversity`` is the mean absolute
-    difference of the first two draws' backgrounds.
+    difference of two draws' backgrounds over all pairs of draws. What a model no longer gets wrong takes diversity away
+    as well, so ``rational_diversity`` is the same over pairs of rational draws.
     """
     shape = found.rational.shape
     masks = np.stack([condition.mask for condition in conditions])
@@ -73,21 +76,23 @@ def measure_images(found: Candidates, conditions: Sequence[Condition]) -> Measur
     known = np.isfinite(words)
     counted = known.sum(axis=0)
     measures["text"] = np.where(counted > 0, np.where(known, words, 0).sum(axis=0) / np.maximum(counted, 1), np.nan)
-    measures["diversity"] = _diversity(found, conditions)
+    measures["diversity"] = _diversity(found, conditions, np.ones(shape, dtype=bool))
+    measures["rational_diversity"] = _diversity(found, conditions, found.rational == 1)
     return measures
 
 
 PER_IMAGE = ("foreground_error", "expansion", "coherence", "roughness", "asked_surface", "asked_light")
 
 
-def _diversity(found: Candidates, conditions: Sequence[Condition]) -> np.ndarray:
-    if found.raw.shape[1] < 2:
-        return np.full(len(conditions), np.nan, np.float32)
-    apart = []
+def _diversity(found: Candidates, conditions: Sequence[Condition], counted: np.ndarray) -> np.ndarray:
+    """Float32 [C] over pairs of the ``counted`` bool [C, K] draws; NaN for a condition with fewer than two."""
+    apart = np.full(len(conditions), np.nan, np.float32)
     for i, condition in enumerate(conditions):
-        first, second = (image[condition.mask > 127].astype(np.float32) / 255 for image in found.raw[i, :2])
-        apart.append(np.abs(first - second).mean())
-    return np.array(apart, np.float32)
+        seen = found.raw[i][counted[i]][:, condition.mask > 127].astype(np.float32) / 255
+        pairs = [np.abs(one - other).mean() for one, other in combinations(seen, 2)]
+        if pairs:
+            apart[i] = np.mean(pairs)
+    return apart
 
 
 def measure_pairs(

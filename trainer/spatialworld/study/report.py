@@ -175,7 +175,7 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 TABLES = (
     ("rational", "scale", "position", "viewpoint", "cant_tell", "elo"),
-    ("foreground_error", "expansion", "coherence", "text", "diversity", "d_win", "d_lose"),
+    ("foreground_error", "expansion", "coherence", "text", "diversity", "rational_diversity", "d_win", "d_lose"),
 )
 """What is wanted, and what must not be paid for it."""
 
@@ -273,11 +273,15 @@ def _judge(result: Json) -> str:
     if not judge:
         return "The judge has not been checked yet."
     by_plan = ", ".join(f"{plan} {100 * found['agreement']:.1f} %" for plan, found in judge["by_plan"].items())
+    apart = judge["diversity"]
     return (
         f"Against the geometry that {judge['scenes']} fresh scenes were drawn with, verdict and all reasons agree in "
         f"{100 * judge['agreement']:.2f} % (by what was broken: {by_plan}); {judge['cant_tell']} times it could not "
-        f"tell. Ratings are Bradley-Terry on votes of simulated annotators who turn {ANNOTATOR_ERROR:.0%} of the "
-        "judge's verdicts round, the base at 1000. The judge's known errors are in `spatialworld.md`."
+        f"tell. Two drawn scenes of one test condition differ by {apart['rational']:.4f} if both are rational and by "
+        f"{apart['mixture']:.4f} if both come from the mixture that the base was trained on: so much diversity is "
+        f"hallucination, and goes with it. Ratings are Bradley-Terry on votes of simulated annotators who turn "
+        f"{ANNOTATOR_ERROR:.0%} of the judge's verdicts round, the base at 1000. The judge's known errors are in "
+        "`spatialworld.md`."
     )
 
 

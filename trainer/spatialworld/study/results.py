@@ -31,7 +31,7 @@ COMPARED = (
     ("mask_dpo_capo", "capo_condition_only"), ("mask_dpo_scpo", "scpo_cross_scene"), ("mask_dpo_scpo", "scpo_pull_up"),
 )  # fmt: skip
 """Differences shown: the first minus the second, paired."""
-COMPARED_MEASURES = ("rational", "foreground_error", "coherence", "diversity", "d_win")
+COMPARED_MEASURES = ("rational", "foreground_error", "coherence", "diversity", "rational_diversity", "d_win")
 
 Cells = dict[int, dict[str, Any]]
 

@@ -57,7 +57,7 @@ SMOKE = Scale(
     groups=(), data_seeds=(0,), judged_scenes=60, chunk=12,
 )  # fmt: skip
 CPU = Scale(
-    name="cpu", conditions=480, pool_draws=8, pairs=2000, test_conditions=128, draws=2, test_pairs=128,
+    name="cpu", conditions=480, pool_draws=8, pairs=2000, test_conditions=128, draws=4, test_pairs=128,
     trial_conditions=96, trials=4, trial_steps=40, steps=100, pairs_per_step=8, replay_per_step=16, rank=32,
     sampling_steps=8, seeds=(0, 1, 2), groups=("readings", "windows", "compute", "options"), data_seeds=(0,),
     data_pairs=(50, 200, 800, 5000), data_errors=(0.1, 0.2, 0.4), data_choices=("high_contrast", "scale"),

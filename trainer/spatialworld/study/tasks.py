@@ -320,9 +320,9 @@ class JudgeTask:
         return float(study.scale.judged_scenes)
 
     def run(self, study: Study) -> str:
-        from trainer.spatialworld.study.judge_check import check_judge
+        from trainer.spatialworld.study.judge_check import check_judge, drawn_diversity
 
-        found = check_judge(study.scale.judged_scenes)
+        found = check_judge(study.scale.judged_scenes) | {"diversity": drawn_diversity(study.scale.test_conditions)}
         write_durably(study.root / JUDGE, json.dumps(found, indent=1).encode())
         return f"{found['agreement']:.2%} of {found['scenes']} scenes"
 

@@ -14,7 +14,7 @@ from trainer.spatialworld.study import plots
 from trainer.spatialworld.study.arms import ARMS, config_of
 from trainer.spatialworld.study.conditions import conditions_for, noise_seed
 from trainer.spatialworld.study.expectations import expectations
-from trainer.spatialworld.study.judge_check import check_judge
+from trainer.spatialworld.study.judge_check import check_judge, drawn_diversity
 from trainer.spatialworld.study.measures import measure_images
 from trainer.spatialworld.study.pairs import PairRule, annotate, choose_pairs
 from trainer.spatialworld.study.plan import steps_of, trial_tasks
@@ -103,6 +103,23 @@ def test_measures_of_drawn_scenes_are_what_was_drawn(candidates: Candidates) -> 
     assert not measure_images(alike, conditions)["diversity"].any()
 
 
+def test_diversity_among_rational_images_leaves_hallucinations_out(candidates: Candidates) -> None:
+    conditions = [c for c in conditions_for("train", 24) if c.spec.viewpoint == "level"][:6]
+    one_rational = candidates.rational.copy()
+    one_rational[0, 1] = 0
+    measures = measure_images(replace(candidates, rational=one_rational), conditions)
+    assert np.isnan(measures["rational_diversity"][0])
+    background = conditions[1].mask > 127
+    first, second = (candidates.raw[1, k][background].astype(float) / 255 for k in range(2))
+    assert measures["rational_diversity"][1] == pytest.approx(np.abs(first - second).mean(), rel=1e-5)
+    assert np.nanmean(measures["rational_diversity"]) < np.mean(measures["diversity"])
+
+
+def test_rational_scenes_differ_less_than_the_mixture_does() -> None:
+    found = drawn_diversity(40)
+    assert 0 < found["rational"] < 0.8 * found["mixture"]
+
+
 @pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
 def test_every_arm_has_a_config(arm, tmp_path) -> None:  # type: ignore[no-untyped-def]  # parametrised
     study = Study(tmp_path, SCALES["cpu"])
@@ -120,13 +137,14 @@ def test_every_tuned_arm_tries_the_same_number_of_settings(tmp_path: Path) -> No
 
 def test_expectations_are_held_against_the_figures() -> None:
     def mean(value: float) -> dict[str, float]:
-        return {"mean": value, "low": value - 0.01, "high": value + 0.01}
+        return {"mean": value, "low": value - 0.01, "high": value + 0.01, "n": 9}
 
     base = {"rational": mean(0.3), "scale": mean(0.2), "position": mean(0.1), "viewpoint": mean(0.4),
-            "diversity": mean(0.2)}  # fmt: skip
+            "diversity": mean(0.2), "rational_diversity": mean(0.1)}  # fmt: skip
+    full = {"rational": mean(0.86), "diversity": mean(0.15), "rational_diversity": mean(0.09)}
     result = {
         "judge": {"agreement": 1.0},
-        "arms": {"base": base, "full": {"rational": mean(0.86), "diversity": mean(0.15)}},
+        "arms": {"base": base, "full": full},
         "differences": {
             "mask_dpo - dpo": {"rational": mean(0.005)},
             "full - base": {"foreground_error": mean(0.02), "coherence": mean(0.0)},
@@ -137,6 +155,7 @@ def test_expectations_are_held_against_the_figures() -> None:
     assert found["the base is rational in less than 40 %"]
     assert not found["position is broken in 15 % of the base's images"]
     assert not found["it keeps 80 % of the base's diversity"]
+    assert found["it keeps 80 % of the base's diversity among rational images"]
     assert not found["MaskDPO is above Diffusion-DPO"]
     assert not found["foreground error is no worse than the base's"]
     assert found["boundary coherence is no worse than the base's"]
