@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from backend.accounts import api as accounts_api
 from backend.accounts import pages as accounts_pages
-from backend.accounts.access import RecentSessions, guard
+from backend.accounts.access import RecentSessions, guard, session_cookie
 from backend.catalogue import api as catalogue_api
 from backend.catalogue import pages as catalogue_pages
 from backend.catalogue.invited import InvitedProjects
@@ -24,11 +24,14 @@ from backend.jobs import pages as jobs_pages
 from backend.judging import api as judging_api
 from backend.judging import images as judging_images
 from backend.judging import pages as judging_pages
+from backend.judging.shortcut import ImageShortcut
+from backend.judging.tickets import Tickets
 from backend.kit.blobs import open_blobs
 from backend.kit.body_limit import BodyLimit
 from backend.kit.database import THREADS, Database
 from backend.kit.migrations import current_revision, head_revision
 from backend.kit.pages import STATIC
+from backend.kit.secret import installation_secret
 from backend.kit.web import install_web
 from backend.overview import pages as overview_pages
 from backend.overview import reference
@@ -133,6 +136,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     app.state.projects = InvitedProjects()
     app.state.recent_sessions = RecentSessions()
     app.state.blobs = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)
+    app.state.tickets = Tickets(installation_secret(settings.home))
     connect_bell(settings, app.state.database)
     # A form around the largest image, and one around the largest import.
     app.add_middleware(
@@ -140,6 +144,13 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         limit=(settings.max_upload_mb + 1) << 20,
         large=r"/imports?$",
         large_limit=(settings.max_import_mb + 1) << 20,
+    )
+    app.add_middleware(
+        ImageShortcut,
+        tickets=app.state.tickets,
+        blobs=app.state.blobs,
+        recent=app.state.recent_sessions,
+        cookie=session_cookie(settings),
     )
     install_web(app, https=settings.secure_cookies)
     # Routes are tried one after the other: what annotators ask for all the time comes first.

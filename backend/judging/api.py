@@ -60,14 +60,15 @@ def claim_assignments(
 ) -> ClaimOut:
     """Leases the next comparisons to the caller and renews the ones they hold."""
     if lessons.must_qualify(session, project, person):
-        return views.claim_out(Claimed([], [], "unqualified", service.progress(session, project, person)))
+        found = Claimed([], [], "unqualified", service.progress(session, project, person))
+        return views.claim_out(found, person.id, request.app.state.tickets)
     seconds = _lease_seconds(request)
     claimed = service.claim(session, project, person, count=body.count, holding=body.holding, lease_seconds=seconds)
     if claimed.needs_aim:
         start_aiming(session, project.id)
     if claimed.reason:
         speak_to(request)
-    return views.claim_out(claimed)
+    return views.claim_out(claimed, person.id, request.app.state.tickets)
 
 
 @router.get("/projects/{slug}/progress")
@@ -77,14 +78,17 @@ def own_progress(project: ProjectForMember, person: CurrentPerson, session: Read
 
 
 @router.get("/assignments/{assignment_id}")
-def show_assignment(assignment_id: int, person: CurrentPerson, session: ReadSession) -> AssignmentDetailOut:
+def show_assignment(
+    assignment_id: int, person: CurrentPerson, request: Request, session: ReadSession
+) -> AssignmentDetailOut:
     """One of the caller's own assignments with their answer, if there is one."""
     row = repository_leases.assignment_row(session, assignment_id, person.id)
     if row is None:
         raise NotFound("There is no such assignment of yours.")
     judgment = repository_answers.judgment_of(session, assignment_id)
     answer = service.stored_answer(judgment, len(row.assignment.shown_order)).as_out() if judgment else None
-    return AssignmentDetailOut(assignment=views.assignment_out(row), answer=answer)
+    shown = views.assignment_out(row, person.id, request.app.state.tickets)
+    return AssignmentDetailOut(assignment=shown, answer=answer)
 
 
 @router.post("/assignments/{assignment_id}/renew", dependencies=JUDGE)

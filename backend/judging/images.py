@@ -63,11 +63,14 @@ def blinded_image(request: Request, digest: str | None, mode: str = "RGB", *, sm
     """The pixels of a stored image and nothing else. Raises NotFound where there is no digest."""
     if digest is None:
         raise NotFound("There is no such image among your assignments.")
-    blobs: BlobStore = request.app.state.blobs
-    data = blobs.read(digest)
-    # Everything of ours is stored so; what is not is made so, since a text, a time or a profile might tell its maker.
-    if bare_png_mode(data) != mode:
-        data, _, _ = reencode(data, mode=mode)
+    data = bare_image(request.app.state.blobs, digest, mode)
     if small:
         data = thumbnail(data, SMALL)
     return Response(data, media_type="image/png", headers=IMAGE_HEADERS)
+
+
+def bare_image(blobs: BlobStore, digest: str, mode: str) -> bytes:
+    """The PNG of a stored image's pixels alone. Raises BlobMissing where it is not stored."""
+    data = blobs.read(digest)
+    # Everything of ours is stored so; what is not is made so, since a text, a time or a profile might tell its maker.
+    return data if bare_png_mode(data) == mode else reencode(data, mode=mode)[0]

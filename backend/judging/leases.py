@@ -259,7 +259,7 @@ def _lease(
     )
     if assignment_id is None:
         return None
-    return LeasedRow(Lease(assignment_id, order, expires, purpose), comparison_id, *showing[:6])
+    return LeasedRow(Lease(assignment_id, order, expires, purpose), comparison_id, *showing[:9])
 
 
 def shown_order(comparison_id: int, candidates: int, times_assigned: int) -> list[int]:

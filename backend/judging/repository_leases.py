@@ -5,10 +5,10 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, exists, func, select, text, update
+from sqlalchemy import Select, String, bindparam, cast, exists, func, select, text, update
 from sqlalchemy.orm import Session, aliased
 
-from backend.catalogue.models import Condition, Criterion, Project, Subject
+from backend.catalogue.models import Candidate, Condition, Criterion, Project, Subject
 from backend.judging.models import (
     Assignment,
     AssignmentState,
@@ -30,7 +30,7 @@ class Lease(NamedTuple):
 
 
 class LeasedRow(NamedTuple):
-    """An assignment with what its holder may see."""
+    """An assignment with what its holder may see; `images` are the digests of the candidates by position."""
 
     assignment: Lease
     comparison_id: int
@@ -40,10 +40,13 @@ class LeasedRow(NamedTuple):
     subject_name: str
     width: int
     height: int
+    subject_image: str
+    mask: str
+    images: list[str]
 
 
 class Showing(NamedTuple):
-    """What is shown of a comparison, how many candidates it has, and how often it was handed out."""
+    """What is shown of a comparison (as `LeasedRow`), and how often it was handed out."""
 
     kind: ComparisonKind
     criterion: Criterion
@@ -51,8 +54,14 @@ class Showing(NamedTuple):
     subject_name: str
     width: int
     height: int
-    candidates: int
+    subject_image: str
+    mask: str
+    images: list[str]
     times_assigned: int
+
+    @property
+    def candidates(self) -> int:
+        return len(self.images)
 
 
 class ToAnswer(NamedTuple):
@@ -67,21 +76,39 @@ class ToAnswer(NamedTuple):
     settings: dict[str, Any]
 
 
+def _shown_columns() -> tuple[Any, ...]:
+    """What is shown of a comparison joined with its condition and subject, up to `LeasedRow.images`, still as text."""
+    by_position = cast(ComparisonCandidate.position, String) + ":" + Candidate.image_digest
+    images = (
+        select(func.aggregate_strings(by_position, " "))
+        .select_from(ComparisonCandidate)
+        .join(Candidate, Candidate.id == ComparisonCandidate.candidate_id)
+        .where(ComparisonCandidate.comparison_id == Comparison.id)
+    )
+    return (
+        Comparison.kind,
+        Comparison.criterion,
+        Condition.prompt,
+        Subject.name,
+        Condition.width,
+        Condition.height,
+        func.coalesce(Subject.cutout_digest, Condition.image_digest),
+        Condition.mask_digest,
+        images.correlate(Comparison).scalar_subquery(),
+    )
+
+
+def _in_order(images: str) -> list[str]:
+    """The digests of `position:digest …` by position."""
+    placed = [each.split(":") for each in images.split()]
+    return [digest for _, digest in sorted((int(position), digest) for position, digest in placed)]
+
+
 @cache
 def _showing_statement() -> Select[Any]:
-    entries = select(func.count()).where(ComparisonCandidate.comparison_id == Comparison.id)
     assigned = select(func.count()).where(Assignment.comparison_id == Comparison.id)
     return (
-        select(
-            Comparison.kind,
-            Comparison.criterion,
-            Condition.prompt,
-            Subject.name,
-            Condition.width,
-            Condition.height,
-            entries.correlate(Comparison).scalar_subquery(),
-            assigned.correlate(Comparison).scalar_subquery(),
-        )
+        select(*_shown_columns(), assigned.correlate(Comparison).scalar_subquery())
         .join(Condition, Condition.id == Comparison.condition_id)
         .join(Subject, Subject.id == Condition.subject_id)
         .where(Comparison.id == bindparam("of_comparison"))
@@ -89,7 +116,8 @@ def _showing_statement() -> Select[Any]:
 
 
 def showing(session: Session, comparison_id: int) -> Showing:
-    return Showing(*session.execute(_showing_statement(), {"of_comparison": comparison_id}).one())
+    *shown, images, assigned = session.execute(_showing_statement(), {"of_comparison": comparison_id}).one()
+    return Showing(*shown, _in_order(images), assigned)
 
 
 @cache
@@ -133,12 +161,7 @@ def _leased_statement() -> Select[Any]:
             Assignment.lease_expires_at,
             Assignment.purpose,
             Comparison.id,
-            Comparison.kind,
-            Comparison.criterion,
-            Condition.prompt,
-            Subject.name,
-            Condition.width,
-            Condition.height,
+            *_shown_columns(),
         )
         .join(Comparison, Comparison.id == Assignment.comparison_id)
         .join(Condition, Condition.id == Comparison.condition_id)
@@ -159,14 +182,18 @@ def _held_statement() -> Select[Any]:
 def leased(session: Session, project_id: int, person_id: int) -> list[LeasedRow]:
     """The person's leases in the project, oldest first."""
     rows = session.execute(_held_statement(), {"of_person": person_id, "of_project": project_id})
-    return [LeasedRow(Lease(*row[:4]), *row[4:]) for row in rows]
+    return [_leased_row(row) for row in rows]
 
 
 def assignment_row(session: Session, assignment_id: int, person_id: int) -> LeasedRow | None:
     """One assignment of this person, in whatever state."""
     query = _leased_statement().where(Assignment.id == assignment_id)
     row = session.execute(query, {"of_person": person_id}).one_or_none()
-    return LeasedRow(Lease(*row[:4]), *row[4:]) if row else None
+    return _leased_row(row) if row else None
+
+
+def _leased_row(row: Any) -> LeasedRow:
+    return LeasedRow(Lease(*row[:4]), *row[4:-1], _in_order(row[-1]))
 
 
 def extend(session: Session, ids: list[int], expires: datetime) -> None:

@@ -11,11 +11,14 @@ from backend.judging.models import Comparison, Judgment
 from backend.judging.repository_leases import LeasedRow
 from backend.judging.schemas import AssignmentOut, ClaimOut, ComparisonOut, JudgmentOut, ProgressOut
 from backend.judging.submission import stored_answer
+from backend.judging.tickets import Tickets
 from backend.kit.languages import translated
 
 
-def assignment_out(row: LeasedRow) -> AssignmentOut:
+def assignment_out(row: LeasedRow, person_id: int, tickets: Tickets) -> AssignmentOut:
+    """An assignment of this person, with addresses under which they alone see its images."""
     base = f"/judge/assignments/{row.assignment.id}"
+    pictures = [row.images[position] for position in row.assignment.shown_order]
     return AssignmentOut(
         id=row.assignment.id,
         kind=row.kind,
@@ -24,9 +27,9 @@ def assignment_out(row: LeasedRow) -> AssignmentOut:
         subject_name=row.subject_name,
         width=row.width,
         height=row.height,
-        images=[f"{base}/images/{position}" for position in range(len(row.assignment.shown_order))],
-        subject=f"{base}/subject",
-        mask=f"{base}/mask",
+        images=[tickets.address(f"{base}/images/{place}", person_id, each) for place, each in enumerate(pictures)],
+        subject=tickets.address(f"{base}/subject", person_id, row.subject_image),
+        mask=tickets.address(f"{base}/mask", person_id, row.mask),
         lease_expires_at=row.assignment.lease_expires_at,
     )
 
@@ -35,9 +38,9 @@ def progress_out(progress: Progress) -> ProgressOut:
     return ProgressOut(**asdict(progress))
 
 
-def claim_out(claimed: Claimed) -> ClaimOut:
+def claim_out(claimed: Claimed, person_id: int, tickets: Tickets) -> ClaimOut:
     return ClaimOut(
-        items=[assignment_out(row) for row in claimed.rows],
+        items=[assignment_out(row, person_id, tickets) for row in claimed.rows],
         lost=claimed.lost,
         state=claimed.state,
         reason=translated(claimed.reason) if claimed.reason else None,

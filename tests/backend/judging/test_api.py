@@ -1,11 +1,14 @@
 """Judging over HTTP: what each may reach, what comes back, and that images tell nothing."""
 
+import time
+
 import pytest
 from sqlalchemy import select
 
 from backend.catalogue.models import ProjectMember
 from backend.jobs.models import Job
 from backend.judging.models import Judgment
+from backend.judging.tickets import DAY, Tickets
 from tests.backend.judging.world import add_annotator, build
 from tests.people import add_person, client_of, token_of
 
@@ -37,6 +40,11 @@ def lead(app, database, world):
     with database.transaction() as session:
         session.add(ProjectMember(project_id=world.project.id, person_id=person.id))
     return client_of(app, person)
+
+
+def bare(url: str) -> str:
+    """The address without its ticket."""
+    return url.split("?")[0]
 
 
 def claim(client, count=1, holding=()):
@@ -90,6 +98,7 @@ def test_nobody_reaches_another_persons_assignment(ann, ben, lead):
     for other in (ben, lead):
         for url in [*item["images"], item["subject"], item["mask"], base]:
             assert other.get(url).status_code == 404
+            assert other.get(bare(url)).status_code == 404
         assert other.post(f"{base}/renew").status_code == 404
         assert other.post(f"{base}/release").status_code == 404
         assert other.post(f"{base}/judgment", json={"outcome": "tie"}, headers=key("x")).status_code == 404
@@ -97,7 +106,41 @@ def test_nobody_reaches_another_persons_assignment(ann, ben, lead):
     assert ann.get(f"/judge/assignments/{item['id']}/images/2").status_code == 404
     assert ann.post(f"{base}/renew").status_code == 200
     assert ann.post(f"{base}/release").status_code == 204
-    assert ann.get(item["images"][0]).status_code == 404
+    # What was handed out may be looked at on; the place itself shows nothing more.
+    assert ann.get(item["images"][0]).status_code == 200
+    assert ann.get(bare(item["images"][0])).status_code == 404
+
+
+def test_a_ticket_opens_one_image_to_one_person_while_their_session_lives(app, database, ann, ben, client):
+    first, second = claim(ann, 2)["items"]
+    ticket = first["images"][0].split("?")[1]
+    assert ann.get(first["images"][0]).content != ann.get(first["images"][1]).content
+    assert ann.get(f"{bare(second['images'][0])}?{ticket}").content == ann.get(second["images"][0]).content
+    assert ann.get(f"{bare(first['images'][0])}?{ticket[:-2]}AA").status_code == 200
+    assert ben.get(first["images"][0]).status_code == 404
+    assert client.get(first["images"][0]).status_code == 401
+    shown = app.state.tickets
+    path, digest = bare(first["images"][0]), "ab" * 32
+    forged = shown.address(path, 1, digest)
+    assert digest not in forged and shown.read(path, 1, forged.split("=", 1)[1].encode()) == digest
+    assert shown.read(path, 2, forged.split("=", 1)[1].encode()) is None
+    assert shown.read(f"{path}0", 1, forged.split("=", 1)[1].encode()) is None
+    assert Tickets(b"another").read(path, 1, forged.split("=", 1)[1].encode()) is None
+    assert shown.read(path, 1, b"not a ticket") is None
+
+
+def test_tickets_and_places_show_the_same_bytes_and_headers(ann, monkeypatch):
+    (item,) = claim(ann)["items"]
+    for url in [*item["images"], item["subject"], item["mask"]]:
+        short, long = ann.get(url), ann.get(bare(url))
+        assert short.content == long.content and set(short.headers) == set(long.headers)
+        assert short.headers["content-security-policy"] == long.headers["content-security-policy"]
+        assert short.headers["cache-control"] == long.headers["cache-control"]
+    tomorrow = time.time() + 2 * DAY
+    monkeypatch.setattr("backend.judging.tickets.time.time", lambda: tomorrow)
+    url = item["images"][0]
+    assert ann.app.state.tickets.read(bare(url), 1, url.split("=", 1)[1].encode()) is None
+    assert ann.get(url).status_code == 200
 
 
 def test_others_judgments_and_comparisons_are_for_leads(ann, ben, lead):
@@ -162,11 +205,11 @@ def test_earlier_answers_show_small_images_that_tell_as_little(app, database, bl
     big = build(database, comparisons=1, blobs=blobs, size=500)
     ann = client_of(app, add_annotator(database, big))
     (item,) = claim(ann)["items"]
-    small = ann.get(f"{item['images'][0]}?small=true")
+    small = ann.get(f"{bare(item['images'][0])}?small=true")
     assert (int.from_bytes(small.content[16:20]), int.from_bytes(small.content[20:24])) == (384, 384)
     assert not {"etag", "last-modified"} & set(small.headers)
     assert ann.post(
         f"/api/v1/assignments/{item['id']}/judgment", json={"outcome": "both_good"}, headers=key("k")
     ).is_success
     page = ann.get("/projects/street-scenes/history").text
-    assert f"{item['images'][0]}?small=true" in page and "both good" in page
+    assert f"{bare(item['images'][0])}?small=true" in page and "both good" in page
