@@ -15,7 +15,7 @@ from backend.judging.service import agreement, progress
 from backend.kit.database import ReadSession
 from backend.kit.pages import render
 from backend.overview import repository
-from backend.overview.service import next_step, read_overview
+from backend.overview.service import next_step, read_overview, wanted
 
 router = APIRouter()
 
@@ -26,8 +26,11 @@ def home(request: Request, person: CurrentPerson, session: ReadSession) -> HTMLR
     return render(
         request,
         "overview/home.html",
-        projects=repository.projects_of(session, None if everything else person.id),
-        mine=repository.judgments_by(session, person.id),
+        projects=[
+            (project, wanted(session, project.id))
+            for project in repository.projects_of(session, None if everything else person.id)
+        ],
+        mine=repository.answers_by(session, person.id),
     )
 
 
@@ -41,8 +44,8 @@ def project_overview(
 ) -> HTMLResponse:
     """The five stations; with the header `X-Fragment: loop`, only the part that changes while jobs run."""
     if person.role == Role.ANNOTATOR:
-        mine = repository.judgments_by(session, person.id).get(project.id, 0)
-        waiting = repository.judgment_counts(session, project.id).waiting
+        mine = repository.answers_by(session, person.id).get(project.id, 0)
+        waiting = wanted(session, project.id)
         return render(
             request,
             "overview/for_annotator.html",

@@ -1,25 +1,35 @@
-"""Counts that the overview draws: one statement a station, none that grows with what other projects hold."""
+"""Counts that the overview draws: one statement a station, none that grows with what other projects hold.
 
-from dataclasses import dataclass
+What a project has many of is not counted while a reader waits: `has_many` and the bound of `open_slots` tell.
+"""
 
-from sqlalchemy import ColumnElement, Integer, cast, func, select
+from typing import NamedTuple
+
+from sqlalchemy import Integer, case, cast, func, select, text
 from sqlalchemy.orm import Session
 
+from backend.accounts.models import Person
 from backend.catalogue.models import Candidate, Condition, Generator, Project, ProjectMember, Split, Subject, Verdict
 from backend.datasets.models import Snapshot, SnapshotState
 from backend.jobs.models import ACTIVE_JOB_STATES, Job, JobState
-from backend.judging.models import Comparison, ComparisonKind, ComparisonState, Judgment
+from backend.judging.models import Comparison, ComparisonKind
+from backend.judging.models_serving import Standing
 from backend.training.models import Run
 
+# Open comparisons, and candidates, of a project beyond which they are counted once in a while.
+MANY_OPEN = 5_000
+MANY_CANDIDATES = 5_000
 
-@dataclass(frozen=True)
-class JudgmentCounts:
-    """Judgments given so far, and how many slots of open comparisons still wait, in all and in the arena."""
 
-    by_people: int
-    simulated: int
-    waiting: int
-    waiting_in_arena: int
+# Literal, so that the partial index of what can be served matches however the statement is prepared.
+_OPEN = (text("comparisons.open_slots > 0"), text("comparisons.state = 'open'"))
+
+
+class Waiting(NamedTuple):
+    """Slots of open comparisons, in all and in the arena."""
+
+    slots: int
+    in_arena: int
 
 
 def conditions_by_split(session: Session, project_id: int) -> dict[Split, int]:
@@ -31,51 +41,48 @@ def subject_count(session: Session, project_id: int) -> int:
     return session.scalar(select(func.count()).where(Subject.project_id == project_id)) or 0
 
 
-def candidates_by_generator(session: Session, project_id: int) -> list[tuple[Generator, int]]:
-    """Generators with how many candidates each has made, oldest first."""
-    made = (
-        select(Candidate.generator_id, func.count().label("made"))
+def candidates_by_generator(session: Session, project_id: int) -> dict[int, int]:
+    """Generator id to how many candidates it has made."""
+    query = (
+        select(Candidate.generator_id, func.count())
         .where(Candidate.project_id == project_id)
         .group_by(Candidate.generator_id)
-        .subquery()
     )
-    query = (
-        select(Generator, func.coalesce(made.c.made, 0))
-        .outerjoin(made, made.c.generator_id == Generator.id)
-        .where(Generator.project_id == project_id)
-        .order_by(Generator.id)
-    )
-    return [(generator, made) for generator, made in session.execute(query)]
+    return dict(session.execute(query).all())
 
 
-def judgment_counts(session: Session, project_id: int) -> JudgmentCounts:
-    given = dict(
-        session.execute(
-            select(Judgment.is_simulated, func.count())
-            .where(Judgment.project_id == project_id)
-            .group_by(Judgment.is_simulated)
-        ).all()
-    )
-    in_arena: ColumnElement[bool] = Comparison.kind == ComparisonKind.ARENA
-    open_slots = func.coalesce(func.sum(Comparison.open_slots), 0)
-    waiting = dict(
-        session.execute(
-            select(in_arena, open_slots)
-            .where(
-                Comparison.project_id == project_id,
-                Comparison.state == ComparisonState.OPEN,
-                Comparison.open_slots > 0,
-            )
-            .group_by(in_arena)
-        ).all()
-    )
-    arena = int(waiting.get(True, 0))
-    return JudgmentCounts(
-        by_people=given.get(False, 0),
-        simulated=given.get(True, 0),
-        waiting=int(waiting.get(False, 0)) + arena,
-        waiting_in_arena=arena,
-    )
+def generators(session: Session, project_id: int) -> list[Generator]:
+    """Oldest first."""
+    return list(session.scalars(select(Generator).where(Generator.project_id == project_id).order_by(Generator.id)))
+
+
+def answers_given(session: Session, project_id: int) -> tuple[int, int]:
+    """Answers of people and of simulated annotators, by the counters that change with each answer."""
+    given = func.sum(Standing.done + Standing.skipped)
+    query = select(Person.is_simulated, given).join(Person, Person.id == Standing.person_id)
+    query = query.where(Standing.project_id == project_id).group_by(Person.is_simulated)
+    found = {simulated: int(count) for simulated, count in session.execute(query)}
+    return found.get(False, 0), found.get(True, 0)
+
+
+def has_many(session: Session, project_id: int) -> bool:
+    """Whether the project has so many candidates that counting them would keep a reader waiting."""
+    query = select(Candidate.id).where(Candidate.project_id == project_id)
+    return session.scalar(query.order_by(Candidate.id).offset(MANY_CANDIDATES).limit(1)) is not None
+
+
+def newest_candidate(session: Session, project_id: int) -> int:
+    return session.scalar(select(func.max(Candidate.id)).where(Candidate.project_id == project_id)) or 0
+
+
+def open_slots(session: Session, project_id: int, most: int | None = None) -> tuple[Waiting, int]:
+    """What waits, and in how many comparisons; with `most`, of so many of them at most."""
+    some = select(Comparison.open_slots, (Comparison.kind == ComparisonKind.ARENA).label("arena"))
+    some = some.where(Comparison.project_id == project_id, *_OPEN).limit(most).subquery()
+    slots = func.coalesce(func.sum(some.c.open_slots), 0)
+    arena = func.coalesce(func.sum(case((some.c.arena, some.c.open_slots), else_=0)), 0)
+    total, in_arena, comparisons = session.execute(select(slots, arena, func.count()).select_from(some)).one()
+    return Waiting(int(total), int(in_arena)), comparisons
 
 
 def latest_snapshot(session: Session, project_id: int) -> Snapshot | None:
@@ -103,37 +110,29 @@ def last_failed_job(session: Session, project_id: int) -> Job | None:
     return newest if newest is not None and newest.state == JobState.FAILED else None
 
 
-def rationality(session: Session, generator_ids: list[int], split: Split) -> dict[int, tuple[int, int]]:
-    """For each generator, how many of its candidates on `split` an exact judge calls rational, out of how many."""
+def rationality(session: Session, project_id: int, split: Split) -> dict[int, tuple[int, int]]:
+    """For each generator: how many of its candidates on `split` an exact judge calls rational, out of how many."""
     rational = func.sum(func.coalesce(cast(Verdict.rational, Integer), 0))
     query = (
         select(Candidate.generator_id, rational, func.count())
         .join(Verdict, Verdict.candidate_id == Candidate.id)
         .join(Condition, Condition.id == Candidate.condition_id)
-        .where(Candidate.generator_id.in_(generator_ids), Condition.split == split)
+        .where(Candidate.project_id == project_id, Condition.split == split)
         .group_by(Candidate.generator_id)
     )
     return {generator: (int(yes), total) for generator, yes, total in session.execute(query)}
 
 
-def projects_of(session: Session, person_id: int | None) -> list[tuple[Project, int]]:
-    """Projects with the open slots of their comparisons: those `person_id` is a member of, or all for None."""
-    waiting = (
-        select(func.coalesce(func.sum(Comparison.open_slots), 0))
-        .where(Comparison.project_id == Project.id, Comparison.state == ComparisonState.OPEN)
-        .correlate(Project)
-        .scalar_subquery()
-    )
-    query = select(Project, waiting).order_by(Project.id)
+def projects_of(session: Session, person_id: int | None) -> list[Project]:
+    """Those `person_id` is a member of, or all for None."""
+    query = select(Project).order_by(Project.id)
     if person_id is not None:
         mine = select(ProjectMember.project_id).where(ProjectMember.person_id == person_id)
         query = query.where(Project.id.in_(mine))
-    return [(project, int(slots)) for project, slots in session.execute(query)]
+    return list(session.scalars(query))
 
 
-def judgments_by(session: Session, person_id: int) -> dict[int, int]:
-    """How many judgments `person_id` has given, by project."""
-    query = (
-        select(Judgment.project_id, func.count()).where(Judgment.person_id == person_id).group_by(Judgment.project_id)
-    )
+def answers_by(session: Session, person_id: int) -> dict[int, int]:
+    """How many answers `person_id` has given, by project."""
+    query = select(Standing.project_id, Standing.done + Standing.skipped).where(Standing.person_id == person_id)
     return dict(session.execute(query).all())

@@ -1,6 +1,7 @@
 """What a project's page says: the five stations, what is at work, and the next sensible step."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -8,7 +9,8 @@ from backend.catalogue.models import Generator, Project, Split
 from backend.datasets.models import Snapshot, SnapshotState
 from backend.jobs.models import Job
 from backend.overview import repository
-from backend.overview.repository import JudgmentCounts
+from backend.overview.repository import Waiting
+from backend.preferences.remembered import Version, remembered
 from backend.training.models import ACTIVE_RUN_STATES, Run, RunState
 
 # Fewer judgments than this rarely leave a high-contrast pair in both splits.
@@ -16,13 +18,34 @@ JUDGMENTS_BEFORE_A_DATASET = 50
 
 
 @dataclass(frozen=True)
+class Stock:
+    """What a project holds: conditions, subjects, each generator's candidates, and what exact judges say of them."""
+
+    conditions: dict[Split, int]
+    subjects: int
+    made: dict[int, int]
+    rationality: dict[int, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class JudgmentCounts:
+    """Judgments given so far, and how many slots of open comparisons still wait, in all and in the arena."""
+
+    by_people: int
+    simulated: int
+    waiting: int
+    waiting_in_arena: int
+
+
+@dataclass(frozen=True)
 class Overview:
-    """The state of one project's loop."""
+    """The state of one project's loop; `as_of` is null where all of it was counted for this look."""
 
     conditions: dict[Split, int]
     subjects: int
     generators: list[tuple[Generator, int]]
     judgments: JudgmentCounts
+    as_of: datetime | None
     snapshot: Snapshot | None
     run: Run | None
     runs: int
@@ -53,19 +76,54 @@ class Step:
 
 
 def read_overview(session: Session, project: Project) -> Overview:
-    generators = repository.candidates_by_generator(session, project.id)
+    stock, counted = _stock(session, project.id)
+    by_people, simulated = repository.answers_given(session, project.id)
+    waiting, asked = _waiting(session, project.id)
     return Overview(
-        conditions=repository.conditions_by_split(session, project.id),
-        subjects=repository.subject_count(session, project.id),
-        generators=generators,
-        judgments=repository.judgment_counts(session, project.id),
+        conditions=stock.conditions,
+        subjects=stock.subjects,
+        generators=[(one, stock.made.get(one.id, 0)) for one in repository.generators(session, project.id)],
+        judgments=JudgmentCounts(by_people, simulated, waiting.slots, waiting.in_arena),
+        as_of=min((moment for moment in (counted, asked) if moment), default=None),
         snapshot=repository.latest_snapshot(session, project.id),
         run=repository.latest_run(session, project.id),
         runs=repository.run_count(session, project.id),
         jobs=repository.jobs_at_work(session, project.id),
         failed_job=repository.last_failed_job(session, project.id),
-        rationality=repository.rationality(session, [generator.id for generator, _ in generators], Split.VALIDATION),
+        rationality=stock.rationality,
     )
+
+
+def _stock(session: Session, project_id: int) -> tuple[Stock, datetime | None]:
+    if not repository.has_many(session, project_id):
+        return _count_stock(session, project_id), None
+    version = Version(repository.newest_candidate(session, project_id), True)
+    return remembered(session, ("stock", project_id), version, lambda own: _count_stock(own, project_id))
+
+
+def _count_stock(session: Session, project_id: int) -> Stock:
+    return Stock(
+        conditions=repository.conditions_by_split(session, project_id),
+        subjects=repository.subject_count(session, project_id),
+        made=repository.candidates_by_generator(session, project_id),
+        rationality=repository.rationality(session, project_id, Split.VALIDATION),
+    )
+
+
+def _waiting(session: Session, project_id: int) -> tuple[Waiting, datetime | None]:
+    waiting, comparisons = repository.open_slots(session, project_id, repository.MANY_OPEN + 1)
+    if comparisons <= repository.MANY_OPEN:
+        return waiting, None
+    version = Version(sum(repository.answers_given(session, project_id)), True)
+    return remembered(session, ("waiting", project_id), version, lambda own: repository.open_slots(own, project_id)[0])
+
+
+def wanted(session: Session, project_id: int) -> str:
+    """How many judgments are wanted now, as “1,234” or “5,000+”; empty for none."""
+    waiting, comparisons = repository.open_slots(session, project_id, repository.MANY_OPEN + 1)
+    if comparisons > repository.MANY_OPEN:
+        return f"{repository.MANY_OPEN:,}+"
+    return f"{waiting.slots:,}" if waiting.slots else ""
 
 
 def next_step(overview: Overview) -> Step:

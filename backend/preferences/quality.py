@@ -103,9 +103,11 @@ class Quality:
 
 def read_quality(session: Session, project: Project, chosen: VoteFilter) -> Quality:
     """Figures of the votes in `chosen`; counts of judgments and pace are of all criteria."""
-    token = repository.last_vote(session, project.id, chosen.criterion)
     measured, as_of = remembered(
-        session, ("quality", project.id, chosen), token, lambda: _measure(session, project, chosen)
+        session,
+        ("quality", project.id, chosen),
+        repository.version(session, project.id, chosen.criterion),
+        lambda own: _measure(own, project, chosen),
     )
     people = repository_judgments.people(session, [row.person_id for row in measured.counts])
     paused = repository_quality.pauses(session, project.id)

@@ -84,12 +84,11 @@ def leaderboard(
     session: Session, project: Project, chosen: VoteFilter, *, rounds: int = ROUNDS, base_generator: int | None = None
 ) -> LeaderboardOut:
     """Ratings of the generators that met others in the chosen votes, best first, and the votes between them."""
-    token = repository.last_vote(session, project.id, chosen.criterion)
     board, as_of = remembered(
         session,
         ("leaderboard", project.id, chosen, rounds, base_generator),
-        token,
-        lambda: _leaderboard(session, project, chosen, rounds, base_generator),
+        repository.version(session, project.id, chosen.criterion),
+        lambda own: _leaderboard(own, project, chosen, rounds, base_generator),
     )
     return board.model_copy(update={"as_of": as_of})
 

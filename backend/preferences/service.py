@@ -95,9 +95,9 @@ def pair_sources(
 
 def threshold_yield(session: Session, project: Project, rules: PairRules) -> YieldOut:
     """What the rules would give at their own threshold and at a row of others, before anything is frozen."""
-    token = repository.last_vote(session, project.id, rules.criterion)
+    version = repository.version(session, project.id, rules.criterion)
     key = ("yield", project.id, rules.model_dump_json())
-    return remembered(session, key, token, lambda: _threshold_yield(session, project, rules))[0]
+    return remembered(session, key, version, lambda own: _threshold_yield(own, project, rules))[0]
 
 
 def _threshold_yield(session: Session, project: Project, rules: PairRules) -> YieldOut:

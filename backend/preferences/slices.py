@@ -24,9 +24,16 @@ def dimensions(session: Session, project: Project) -> dict[str, list[str]]:
 
     An attribute with one value, or with more than can be shown side by side, is none.
     """
-    found = {"subject": repository.subject_names_used(session, project.id, MOST_VALUES + 1)}
+    version = repository.version(session, project.id)
+    if not version.many:
+        return _dimensions(session, project.id)
+    return remembered(session, ("dimensions", project.id), version, lambda own: _dimensions(own, project.id))[0]
+
+
+def _dimensions(session: Session, project_id: int) -> dict[str, list[str]]:
+    found = {"subject": repository.subject_names_used(session, project_id, MOST_VALUES + 1)}
     values: dict[str, set[str]] = {}
-    for spec in repository.sample_specs(session, project.id, SAMPLED_CONDITIONS):
+    for spec in repository.sample_specs(session, project_id, SAMPLED_CONDITIONS):
         for key, value in spec.items():
             if isinstance(value, str) and key.replace("_", "").isalpha():
                 values.setdefault(key, set()).add(value)
@@ -41,12 +48,11 @@ def ratings_by(session: Session, project: Project, chosen: VoteFilter, by: str) 
     if by not in known:
         raise Invalid(f"Votes cannot be sliced by “{by}” here: choose {', '.join(known)}.")
     parts = _filters(session, project, chosen, by, conditions)
-    token = max(repository.last_vote(session, project.id, part.criterion) for _, part in parts)
     slices, as_of = remembered(
         session,
         ("slices", project.id, chosen, by),
-        token,
-        lambda: [_slice(session, project, value, part) for value, part in parts],
+        repository.version(session, project.id, *sorted({part.criterion for _, part in parts})),
+        lambda own: [_slice(own, project, value, part) for value, part in parts],
     )
     return SlicesOut(by=by, dimensions=known, as_of=as_of, slices=slices)
 
@@ -83,12 +89,11 @@ def _slice(session: Session, project: Project, value: str, part: VoteFilter) -> 
 
 def losses_by_generator(session: Session, project: Project, chosen: VoteFilter) -> list[LossesOut]:
     """For each generator, how many of its candidates lost and how often each reason was given, by generator id."""
-    token = repository.last_vote(session, project.id, chosen.criterion)
     rows, _ = remembered(
         session,
         ("losses", project.id, chosen),
-        token,
-        lambda: repository.losing_marks(session, project.id, chosen),
+        repository.version(session, project.id, chosen.criterion),
+        lambda own: repository.losing_marks(own, project.id, chosen),
     )
     losses: Counter[int] = Counter()
     reasons: dict[int, Counter[str]] = {}
