@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainer.backbones.layers import select_layers
+from trainer.backbones.products import multiply_fast
 from trainer.contract.checkpoint import LORA_FILE
 from trainer.contract.errors import ModelError
 
@@ -49,7 +50,7 @@ class PipelineBackbone:
         self.autocasts = self.device.type == "cpu" and compute == torch.bfloat16
         for part in pipeline.components.values():
             if isinstance(part, nn.Module):
-                part.to(self.device).eval().requires_grad_(False)
+                multiply_fast(part.to(self.device).eval().requires_grad_(False))
         self.denoiser: Any = getattr(pipeline, self.denoiser_name)
         self.vae: Any = pipeline.vae
         self.scale = int(pipeline.vae_scale_factor)
@@ -162,6 +163,7 @@ class PipelineBackbone:
             )
 
     def _train_policy(self) -> None:
+        multiply_fast(self.denoiser)
         for name, parameter in self.denoiser.named_parameters():
             trained = f".{POLICY}." in name
             parameter.requires_grad_(trained)
