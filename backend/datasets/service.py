@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from backend.accounts.models import Person
 from backend.accounts.service import audit
 from backend.catalogue.access import may_see
-from backend.catalogue.models import Project, Split
+from backend.catalogue.models import Project
 from backend.datasets import archive, repository
 from backend.datasets.models import Snapshot, SnapshotState
 from backend.datasets.schemas import SnapshotOut
@@ -16,8 +16,8 @@ from backend.datasets.tasks import BUILD
 from backend.jobs.service import enqueue
 from backend.kit.blobs import BlobStore
 from backend.kit.errors import Conflict, NotFound
-from backend.preferences.schemas import PairRules
-from backend.preferences.service import PairSet, preference_pairs
+from backend.preferences.schemas import PairRules, YieldOut
+from backend.preferences.yields import yield_to_freeze
 from trainer.contract.snapshot import read_manifest
 
 
@@ -44,12 +44,12 @@ def create_snapshot(
     name = (name or "").strip() or f"snapshot {repository.count_snapshots(session, project.id) + 1}"
     if repository.snapshot_named(session, project.id, name):
         raise Conflict(f"There is a snapshot “{name}” already. A frozen one never changes: choose another name.")
-    chosen = preference_pairs(session, project, rules)
-    refuse_useless(chosen)
+    figures = yield_to_freeze(session, project, rules)
+    refuse_useless(figures)
     snapshot = Snapshot(
         project_id=project.id,
         name=name,
-        rules=chosen.rules.model_dump(mode="json"),
+        rules=figures.rules.model_dump(mode="json"),
         created_by_id=person.id if person else None,
     )
     session.add(snapshot)
@@ -66,30 +66,29 @@ def create_snapshot(
     return snapshot
 
 
-def refuse_useless(chosen: PairSet) -> None:
+def refuse_useless(figures: YieldOut) -> None:
     """Raises NothingToFreeze or OneSplit where a run on these pairs could teach or prove nothing."""
-    rules = chosen.rules
+    rules, chosen = figures.rules, figures.chosen
     criterion = rules.criterion.value.replace("_", " ")
     people = "people and simulated annotators" if rules.include_simulated else "people (simulated ones are left out)"
-    if chosen.votes == 0:
+    if figures.votes == 0:
         raise NothingToFreeze(
             f"Nobody has compared anything on {criterion} yet, counting {people}. Judge some comparisons first, or "
             "choose other criteria or annotators."
         )
-    if chosen.count() == 0:
+    if chosen.pairs == 0:
         raise NothingToFreeze(
             f"No pair reaches p(win) {rules.threshold:.2f} with {_votes(rules.min_votes)}, counting {people}. Lower "
             "the threshold or the votes a pair needs, or have the same comparisons judged by more people."
         )
-    counts = {split: chosen.count(split) for split in Split}
-    if counts[Split.VALIDATION] == 0:
+    if chosen.validation_pairs == 0:
         raise OneSplit(
-            f"All {counts[Split.TRAIN]} pairs are of training subjects, so a run could not be checked on subjects it "
+            f"All {chosen.train_pairs} pairs are of training subjects, so a run could not be checked on subjects it "
             "has not seen. Judge comparisons of held-out (validation) conditions too, or lower the threshold."
         )
-    if counts[Split.TRAIN] == 0:
+    if chosen.train_pairs == 0:
         raise OneSplit(
-            f"All {counts[Split.VALIDATION]} pairs are of held-out (validation) subjects, which are never trained on. "
+            f"All {chosen.validation_pairs} pairs are of held-out (validation) subjects, which are never trained on. "
             "Judge comparisons of training conditions too, or lower the threshold."
         )
 

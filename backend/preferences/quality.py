@@ -252,7 +252,7 @@ def _divided(votes: list[VoteRow]) -> list[Divided]:
 
 def _disagreements(session: Session, rows: list[Divided]) -> list[Disagreement]:
     images = repository_pairs.candidate_images(session, {row[0] for row in rows})
-    prompts = repository_quality.prompts(session, {row[0] for row in rows})
+    prompts = repository_pairs.prompts(session, {row[0] for row in rows})
     return [
         Disagreement(
             condition_id=condition,

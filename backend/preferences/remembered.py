@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Pool
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -87,7 +87,8 @@ class _Shelf:
             self.locks.pop(key, None)
 
 
-_shelves: WeakKeyDictionary[Engine, _Shelf] = WeakKeyDictionary()
+# By pool: a database's engines for reading and for writing share theirs.
+_shelves: WeakKeyDictionary[Pool, _Shelf] = WeakKeyDictionary()
 _shelves_lock = Lock()
 
 
@@ -101,7 +102,7 @@ def remembered(
     """
     bind = session.get_bind().engine
     with _shelves_lock:
-        shelf = _shelves.setdefault(bind, _Shelf())
+        shelf = _shelves.setdefault(bind.pool, _Shelf())
     with shelf.lock:
         lock = shelf.locks.setdefault(key, Lock())
     with lock:
@@ -109,7 +110,8 @@ def remembered(
         if found is None or not (version.many or found.is_current(version)):
             found = shelf.put(key, version, lambda: make(session))
         elif not found.is_current(version) and found.may_be_counted_again:
-            _count_behind(bind, shelf, key, version, make)
+            # On SQLite a writer would wait for it, were it not told that it only reads.
+            _count_behind(bind.execution_options(begin_mode="DEFERRED"), shelf, key, version, make)
     return found.value, found.as_of
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from backend.catalogue.models import Candidate, Condition, Split
@@ -96,14 +97,10 @@ def gold_pairs(session: Session, project_id: int) -> set[tuple[int, int]]:
     return {pair for candidates in known.values() for pair in combinations(sorted(candidates), 2)}
 
 
-def candidate_marks(
-    session: Session, project_id: int, chosen: VoteFilter, first: int, last: int
-) -> list[tuple[int, int, str, list[str], int, int]]:
-    """(condition, candidate, mark, reasons, person, count) for conditions first…last (ids), without unmarked ones."""
-    what = (JudgmentMark.candidate_id, JudgmentMark.mark, JudgmentMark.reasons)
-    keys = (Comparison.condition_id, *what, Judgment.person_id)
+def marks_query(project_id: int, chosen: VoteFilter, *columns: Any) -> Select[Any]:
+    """Columns of the wins and losses marked in what `chosen` names."""
     query = (
-        select(*keys, func.count())
+        select(*columns)
         .select_from(Comparison)
         .join(Judgment, Judgment.comparison_id == Comparison.id)
         .join(JudgmentMark, JudgmentMark.judgment_id == Judgment.id)
@@ -111,19 +108,31 @@ def candidate_marks(
             Comparison.project_id == project_id,
             Comparison.criterion == chosen.criterion,
             Comparison.state != ComparisonState.WITHDRAWN,
-            Comparison.condition_id.between(first, last),
             JudgmentMark.mark != Mark.NONE,
             Judgment.outcome != Outcome.SKIP,
             Judgment.purpose == Purpose.REGULAR,
             Comparison.id.not_in(select(GoldAnswer.comparison_id).where(GoldAnswer.project_id == project_id)),
         )
     )
-    if chosen.who is not Who.ALL:
-        query = query.where(Judgment.is_simulated.is_(chosen.who is Who.SIMULATED))
+    return query if chosen.who is Who.ALL else query.where(Judgment.is_simulated.is_(chosen.who is Who.SIMULATED))
+
+
+def candidate_marks(
+    session: Session, project_id: int, chosen: VoteFilter, first: int, last: int
+) -> list[tuple[int, int, str, list[str], int, int]]:
+    """(condition, candidate, mark, reasons, person, count) for conditions first…last (ids), without unmarked ones."""
+    what = (JudgmentMark.candidate_id, JudgmentMark.mark, JudgmentMark.reasons)
+    keys = (Comparison.condition_id, *what, Judgment.person_id)
+    query = marks_query(project_id, chosen, *keys, func.count()).where(Comparison.condition_id.between(first, last))
     return [tuple(row) for row in session.execute(query.group_by(*keys))]
 
 
 def candidate_images(session: Session, condition_ids: Iterable[int]) -> dict[int, str]:
     """Candidate id to the digest of its image."""
     query = select(Candidate.id, Candidate.image_digest).where(Candidate.condition_id.in_(list(condition_ids)))
+    return dict(session.execute(query).all())
+
+
+def prompts(session: Session, condition_ids: Iterable[int]) -> dict[int, str]:
+    query = select(Condition.id, Condition.prompt).where(Condition.id.in_(list(condition_ids)))
     return dict(session.execute(query).all())

@@ -1,13 +1,11 @@
 """SQL behind the quality of judgments."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Integer, case, cast, func, select
 from sqlalchemy.orm import Session
 
-from backend.catalogue.models import Condition
 from backend.judging.models import Comparison, Judgment, Outcome, Purpose, Vote
 from backend.judging.models_serving import Standing
 from backend.preferences.repository import votes_query
@@ -108,8 +106,3 @@ def judgments_by_day(session: Session, project_id: int, who: Who, most: int) -> 
         query = query.where(Judgment.is_simulated.is_(who is Who.SIMULATED))
     rows = session.execute(query.group_by(day).order_by(day.desc()).limit(most))
     return [(str(one), int(people), int(machines)) for one, people, machines in reversed(rows.all())]
-
-
-def prompts(session: Session, condition_ids: Iterable[int]) -> dict[int, str]:
-    query = select(Condition.id, Condition.prompt).where(Condition.id.in_(list(condition_ids)))
-    return dict(session.execute(query).all())

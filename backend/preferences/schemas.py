@@ -259,6 +259,7 @@ class YieldOut(BaseModel):
     agreement: float
     repeated: int = Field(description="Pairs of annotators who judged the same pair of images.")
     votes: int
+    as_of: datetime
     chosen: YieldPoint
     reasons: dict[str, int] = Field(description="Pairs of the chosen rules by the reasons against their loser.")
     just_in: list[PairOut] = Field(description="Chosen pairs closest to the threshold.")

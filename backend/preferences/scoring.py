@@ -70,6 +70,21 @@ def measured_weights(session: Session, project: Project, chosen: VoteFilter) -> 
     return {person: weight for person, weight in weights.items() if weight < 1}
 
 
+def fill_in(session: Session, project: Project, rules: PairRules) -> PairRules:
+    """The rules with every default filled in but the agreement."""
+    rules = rules.model_copy(
+        update={
+            "include_simulated": project.is_demo if rules.include_simulated is None else rules.include_simulated,
+            "winner_threshold": rules.threshold if rules.winner_threshold is None else rules.winner_threshold,
+        }
+    )
+    if not rules.weigh_annotators:
+        return rules.model_copy(update={"weights": {}})
+    if rules.weights is None:
+        return rules.model_copy(update={"weights": measured_weights(session, project, votes_of(rules))})
+    return rules
+
+
 def _weights(rules: PairRules) -> Mapping[int, float]:
     return {int(person): weight for person, weight in (rules.weights or {}).items()}
 

@@ -1,6 +1,5 @@
 """From judgments to preference pairs: what the rules choose, and what other thresholds would."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -10,10 +9,9 @@ from sqlalchemy.orm import Session
 from backend.catalogue.models import Project, Split
 from backend.kit.errors import NotFound
 from backend.kit.paging import PageRequest, encode_cursor
-from backend.preferences import choice, consensus, repository, repository_pairs, scoring
+from backend.preferences import choice, consensus, repository_pairs, scoring
 from backend.preferences.consensus import PairVotes, ScoredPair
 from backend.preferences.ratings import leaderboard
-from backend.preferences.remembered import remembered
 from backend.preferences.schemas import (
     CandidatePairOut,
     ConditionPairsOut,
@@ -21,16 +19,11 @@ from backend.preferences.schemas import (
     PairRules,
     PairsOut,
     VoteFilter,
-    YieldOut,
-    YieldPoint,
 )
 from backend.preferences.scoring import CHUNK, ConditionPairs
+from backend.preferences.yields import filled_in, scored_votes, threshold_yield
 
 __all__ = ["CHUNK", "PairSet", "leaderboard", "pair_sources", "pairs_page", "preference_pairs", "threshold_yield"]
-
-YIELD_THRESHOLDS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
-# Pairs shown on either side of the threshold.
-AT_THE_EDGE = 3
 
 
 @dataclass
@@ -50,17 +43,7 @@ class PairSet:
 def resolve_rules(session: Session, project: Project, rules: PairRules) -> tuple[PairRules, int, int]:
     """The rules with every default filled in, the pairs of annotators behind the agreement, and the votes there are."""
     given = rules.agreement
-    rules = rules.model_copy(
-        update={
-            "include_simulated": project.is_demo if rules.include_simulated is None else rules.include_simulated,
-            "winner_threshold": rules.threshold if rules.winner_threshold is None else rules.winner_threshold,
-        }
-    )
-    if not rules.weigh_annotators:
-        rules = rules.model_copy(update={"weights": {}})
-    elif rules.weights is None:
-        weights = scoring.measured_weights(session, project, scoring.votes_of(rules))
-        rules = rules.model_copy(update={"weights": weights})
+    rules = scoring.fill_in(session, project, rules)
     total = 0
 
     def counted() -> Iterator[PairVotes]:
@@ -93,99 +76,12 @@ def pair_sources(
     return repository_pairs.pair_sources(session, project.id, chosen, first, last)
 
 
-def threshold_yield(session: Session, project: Project, rules: PairRules) -> YieldOut:
-    """What the rules would give at their own threshold and at a row of others, before anything is frozen."""
-    version = repository.version(session, project.id, rules.criterion)
-    key = ("yield", project.id, rules.model_dump_json())
-    return remembered(session, key, version, lambda own: _threshold_yield(own, project, rules))[0]
-
-
-def _threshold_yield(session: Session, project: Project, rules: PairRules) -> YieldOut:
-    rules, repeated, votes = resolve_rules(session, project, rules)
-    conditions = list(scoring.scored_conditions(session, project, rules))
-    chosen = choice.choose(rules, conditions)
-    reasons: Counter[str] = Counter()
-    for each in chosen:
-        for pair in each.pairs:
-            reasons.update(each.reasons.get(pair.lose, ()))
-    # A threshold above 0.5 moves the winners' with it unless that was set apart.
-    apart = rules.winner_threshold if rules.winner_threshold != rules.threshold else None
-    others = [
-        rules.model_copy(update={"threshold": threshold, "winner_threshold": apart or threshold})
-        for threshold in YIELD_THRESHOLDS
-    ]
-    just_in = _closest(rules, chosen, chosen=True)
-    just_out = _closest(rules, conditions, chosen=False)
-    images = repository_pairs.candidate_images(session, {each.fact.id for each, _ in (*just_in, *just_out)})
-    return YieldOut(
-        rules=rules,
-        agreement=rules.agreement or consensus.ASSUMED_AGREEMENT,
-        repeated=repeated,
-        votes=votes,
-        chosen=_point(rules, conditions),
-        reasons=dict(reasons.most_common()),
-        just_in=[pair_out(each, pair, images) for each, pair in just_in],
-        just_out=[pair_out(each, pair, images) for each, pair in just_out],
-        points=[_point(other, conditions) for other in others],
-    )
-
-
-def _closest(
-    rules: PairRules, conditions: list[ConditionPairs], *, chosen: bool
-) -> list[tuple[ConditionPairs, ScoredPair]]:
-    """The pairs closest to the threshold on one side of it, of different conditions."""
-    found = []
-    for each in conditions:
-        pairs = [pair for pair in each.pairs if consensus.above(pair.p_win, rules.threshold) == chosen]
-        if pairs:
-            found.append((each, min(pairs, key=lambda pair: (abs(pair.p_win - rules.threshold), pair.win, pair.lose))))
-    found.sort(key=lambda row: (abs(row[1].p_win - rules.threshold), row[0].fact.id))
-    return found[:AT_THE_EDGE]
-
-
-def _point(rules: PairRules, conditions: list[ConditionPairs]) -> YieldPoint:
-    splits: Counter[str] = Counter()
-    subjects: set[int] = set()
-    with_pairs = winners = 0
-    for each, pairs in zip(conditions, _numbers(rules, conditions), strict=True):
-        winners += sum(
-            winner.votes >= rules.min_votes and consensus.above(winner.p_win, rules.winner_threshold or rules.threshold)
-            for winner in each.winners
-        )
-        if pairs:
-            with_pairs += 1
-            splits[each.fact.split] += pairs
-            subjects.add(each.fact.subject_id)
-    return YieldPoint(
-        threshold=rules.threshold,
-        pairs=splits.total(),
-        train_pairs=splits[Split.TRAIN],
-        validation_pairs=splits[Split.VALIDATION],
-        conditions=with_pairs,
-        subjects=len(subjects),
-        winners=winners,
-    )
-
-
-def _numbers(rules: PairRules, conditions: list[ConditionPairs]) -> list[int]:
-    """How many pairs of each condition the rules keep; where nothing is balanced, which ones need not be chosen."""
-    if rules.max_pairs_per_subject is not None or rules.max_pairs_per_reason is not None:
-        return [len(each.pairs) for each in choice.choose(rules, conditions)]
-    return [
-        min(
-            rules.max_pairs_per_condition,
-            sum(pair.votes >= rules.min_votes and consensus.above(pair.p_win, rules.threshold) for pair in each.pairs),
-        )
-        for each in conditions
-    ]
-
-
 def pairs_page(session: Session, project: Project, rules: PairRules, page: PageRequest) -> PairsOut:
     """Pairs condition by condition, in the order of condition ids; `page.limit` counts conditions.
 
     The caps per subject and per reason need all conditions at once and are not applied here.
     """
-    rules, _, _ = resolve_rules(session, project, rules)
+    rules = filled_in(rules, scored_votes(session, project, rules)[0])
     facts = repository_pairs.conditions_after(session, project.id, page.after or 0, page.limit)
     items = []
     if facts:
@@ -201,7 +97,7 @@ def condition_pairs(session: Session, project: Project, rules: PairRules, condit
     fact = repository_pairs.condition(session, project.id, condition_id)
     if fact is None:
         raise NotFound(f"There is no condition {condition_id} in this project. The list is under Conditions.")
-    rules, _, _ = resolve_rules(session, project, rules)
+    rules = filled_in(rules, scored_votes(session, project, rules)[0])
     images = repository_pairs.candidate_images(session, [fact.id])
     votes = {(one.a, one.b): one for one in scoring.pair_votes(session, project, rules, [fact]).get(fact.id, [])}
     chosen = [choice.apply(rules, each) for each in scoring.score(session, project, rules, [fact])]

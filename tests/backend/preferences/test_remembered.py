@@ -11,7 +11,7 @@ from backend.preferences.remembered import Version, remembered
 
 
 def shelf_of(database: Database) -> room._Shelf:
-    return room._shelves[database.reader]
+    return room._shelves[database.engine.pool]
 
 
 def finish(database: Database) -> None:
