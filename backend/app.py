@@ -25,6 +25,7 @@ from backend.judging import api as judging_api
 from backend.judging import images as judging_images
 from backend.judging import pages as judging_pages
 from backend.judging.shortcut import ImageShortcut
+from backend.judging.shortcut_answers import AnswerShortcut
 from backend.judging.tickets import Tickets
 from backend.kit.blobs import open_blobs
 from backend.kit.body_limit import BodyLimit
@@ -151,6 +152,13 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         blobs=app.state.blobs,
         recent=app.state.recent_sessions,
         cookie=session_cookie(settings),
+    )
+    app.add_middleware(
+        AnswerShortcut,
+        settings=settings,
+        database=app.state.database,
+        recent=app.state.recent_sessions,
+        tickets=app.state.tickets,
     )
     install_web(app, https=settings.secure_cookies)
     # Routes are tried one after the other: what annotators ask for all the time comes first.

@@ -22,12 +22,17 @@ def token_for(cookie: str) -> str:
     return hmac.new(cookie.encode(), b"inpaintdpo csrf", hashlib.sha256).hexdigest()
 
 
+def matches(token: str | None, cookie: str | None) -> bool:
+    """Whether `token` is the one that belongs to `cookie`."""
+    return bool(token and cookie and hmac.compare_digest(token.encode(), token_for(cookie).encode()))
+
+
 async def check(request: Request, cookie: str | None) -> None:
     """Raises `ForgedRequest` unless an unsafe request carries the token of `cookie` in its header or form."""
     if request.headers.get("sec-fetch-site") == "cross-site":
         raise ForgedRequest("Another site sent this request. Open the page here and try again.")
     sent = request.headers.get(HEADER) or await _form_token(request)
-    if not cookie or not sent or not hmac.compare_digest(sent.encode(), token_for(cookie).encode()):
+    if not matches(sent, cookie):
         raise ForgedRequest(
             "The page was opened before you last logged in, or its form lacks the protection against forged requests. "
             "Load the page again and repeat the last step."

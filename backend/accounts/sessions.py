@@ -44,12 +44,18 @@ def authenticate_session(database: Database, cookie: str, settings: Settings) ->
     """The live session of a cookie; None when it is unknown, idle for too long, expired, or its person inactive."""
     now = utcnow()
     with database.looking_up() as session:
-        found = repository.live_session(session, fingerprint(cookie), now, idle_limit(settings, now))
+        found = session_of(session, cookie, settings)
         session.expunge_all()
     if found is not None and found.last_seen_at < now - TOUCH_EVERY:
         session_id = found.id
         _note_use(database, lambda session: repository.touch_session(session, session_id, now))
     return found
+
+
+def session_of(session: Session, cookie: str, settings: Settings) -> LoginSession | None:
+    """As `authenticate_session`, within the caller's transaction and without noting the time of use."""
+    now = utcnow()
+    return repository.live_session(session, fingerprint(cookie), now, idle_limit(settings, now))
 
 
 def authenticate_token(database: Database, secret: str) -> ApiToken | None:

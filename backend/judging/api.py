@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from backend.accounts.access import CurrentPerson, is_lead, require_scope
 from backend.catalogue.access import ProjectForLead, ProjectForMember
 from backend.judging import (
+    answering,
     api_lessons,
     api_serving,
     lessons,
@@ -19,11 +20,13 @@ from backend.judging import (
 from backend.judging.leases import Claimed
 from backend.judging.models import Comparison, ComparisonKind, ComparisonState, Judgment
 from backend.judging.schemas import (
+    AnswerAndNextIn,
     AnswerIn,
     AssignmentDetailOut,
     ClaimIn,
     ClaimOut,
     ComparisonOut,
+    JudgmentAndNextOut,
     JudgmentOut,
     LeaseOut,
     ProgressOut,
@@ -107,15 +110,24 @@ def release_assignment(assignment_id: int, person: CurrentPerson, session: Write
 @router.put("/assignments/{assignment_id}/judgment", dependencies=JUDGE)
 @router.post("/assignments/{assignment_id}/judgment", dependencies=JUDGE)
 def submit_judgment(
-    assignment_id: int, key: AnswerKey, body: AnswerIn, person: CurrentPerson, response: Response, session: WriteSession
-) -> JudgmentOut:
-    """Answers the comparison: 201 when the answer is new, 200 with the stored one when it is sent again."""
-    judgment, created = service.submit(session, person, assignment_id, key, body)
-    response.status_code = 201 if created else 200
-    out = views.judgments_out(session, [judgment], for_lead=False)[0]
-    if out.kind == ComparisonKind.ARENA:
-        out.revealed = service.revealed(session, judgment)
-    return out
+    assignment_id: int,
+    key: AnswerKey,
+    body: AnswerAndNextIn,
+    person: CurrentPerson,
+    request: Request,
+    response: Response,
+    session: WriteSession,
+) -> JudgmentAndNextOut:
+    """Answers the comparison: 201 when the answer is new, 200 with the stored one when it is sent again.
+
+    With `next` in the body the next comparisons are leased in the same step.
+    """
+    settings, tickets = request.app.state.settings, request.app.state.tickets
+    answered = answering.answer(
+        session, person, assignment_id, key, body, lease_seconds=settings.assignment_lease_seconds, tickets=tickets
+    )
+    response.status_code = 201 if answered.is_new else 200
+    return answered.out
 
 
 @router.patch("/assignments/{assignment_id}/judgment", dependencies=JUDGE)

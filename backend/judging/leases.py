@@ -14,7 +14,7 @@ from backend.catalogue.schemas import ProjectSettings
 from backend.judging import aiming, mixing, repository, repository_leases, repository_matchups, repository_standing
 from backend.judging.models import Assignment, AssignmentState, Purpose
 from backend.judging.repository import Servable
-from backend.judging.repository_leases import Lease, LeasedRow
+from backend.judging.repository_leases import Lease, LeasedRow, OwnAssignment, Showing
 from backend.judging.repository_matchups import Aim
 from backend.judging.repository_standing import Situation
 from backend.kit.database import utcnow
@@ -36,11 +36,14 @@ class AlreadyJudged(Conflict):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a person is: judged, skipped, servable to them now (held ones included), and their usual pace."""
+    """How far a person is: judged, skipped, servable to them now (held ones included), and their usual pace.
+
+    `left` is None where it was not counted.
+    """
 
     done: int
     skipped: int
-    left: int
+    left: int | None
     left_is_bound: bool
     seconds_each: float | None
 
@@ -111,7 +114,7 @@ def claim(
     of = Servable(project.id, person.id)
     aims = repository_matchups.aims(session, project.id) if settings["choice"] == "active" and within > 0 else []
     for _ in range(within):
-        drawn = aiming.draw(aims, settings, chance) if aims else ()
+        drawn = aiming.draw(aims, chance) if aims else ()
         row = _next(session, settings, of, situation, aims=drawn, expires=expires, now=now, chance=chance)
         if row is None:
             break
@@ -165,11 +168,9 @@ def _lost(session: Session, person: Person, ids: list[int], expires: datetime) -
 
 def _renewed(session: Session, person: Person, assignment_id: int, expires: datetime) -> bool:
     assignment = repository_leases.lock_assignment(session, assignment_id, person.id)
-    if assignment is None or assignment.state != AssignmentState.EXPIRED:
+    if assignment is None or assignment.state != AssignmentState.EXPIRED or not retake(session, assignment):
         return False
-    if not retake(session, assignment, AssignmentState.LEASED):
-        return False
-    assignment.lease_expires_at, assignment.ended_at = expires, None
+    assignment.state, assignment.lease_expires_at, assignment.ended_at = AssignmentState.LEASED, expires, None
     session.flush()
     return True
 
@@ -192,10 +193,9 @@ def _next(
     chance: random.Random,
 ) -> LeasedRow | None:
     """A known or repeated comparison at the project's rates, else the next ordinary one."""
-    # Only among ordinary work: whoever has nothing else left would know what these are.
-    mixed = mixing.draw(session, settings, of, chance) if situation.servable else None
+    mixed = mixing.draw(session, settings, of, chance, lambda: situation.servable > 0)
     if mixed is not None:
-        row = _lease(session, of, mixed.comparison_id, expires=expires, now=now, purpose=mixed.purpose)
+        row = lease(session, of, mixed.comparison_id, expires=expires, now=now, purpose=mixed.purpose)
         if row is not None:
             return row
     return claim_one(session, of, expires=expires, now=now, chance=chance, aims=aims)
@@ -225,7 +225,7 @@ def claim_one(
                     session, of, span.priority, pivot, upwards=upwards, matchup_id=matchup_id
                 ):
                     known = propensity.get(matchup_id, 1.0) if matchup_id else 1.0
-                    row = _lease(session, of, taken, expires=expires, now=now, propensity=known)
+                    row = lease(session, of, taken, expires=expires, now=now, propensity=known)
                     if row is not None:
                         return row
                     # Another request of the same person was faster by a hair.
@@ -234,7 +234,7 @@ def claim_one(
     return None
 
 
-def _lease(
+def lease(
     session: Session,
     of: Servable,
     comparison_id: int,
@@ -243,9 +243,10 @@ def _lease(
     now: datetime,
     purpose: Purpose = Purpose.REGULAR,
     propensity: float = 1.0,
+    showing: Showing | None = None,
 ) -> LeasedRow | None:
     """Makes the lease of a comparison whose slot is taken; None where the person has it already."""
-    showing = repository_leases.showing(session, comparison_id)
+    showing = showing or repository_leases.showing(session, comparison_id)
     order = shown_order(comparison_id, showing.candidates, showing.times_assigned)
     assignment_id = repository_leases.insert_lease(
         session,
@@ -281,8 +282,11 @@ def no_such_assignment() -> NotFound:
     return NotFound("There is no such assignment of yours. Reload the page for the next comparison.")
 
 
-def retake(session: Session, assignment: Assignment, state: AssignmentState) -> bool:
-    """Makes an ended assignment live again if a slot is open and the person has no other; whether it did."""
+def retake(session: Session, assignment: Assignment | OwnAssignment) -> bool:
+    """Takes the slot of an ended assignment again if one is open and the person has no other; whether it did.
+
+    Its new state is the caller's to set.
+    """
     takes_slot = assignment.purpose == Purpose.REGULAR
     if takes_slot and not repository.retake_slot(session, assignment.comparison_id):
         return False
@@ -291,12 +295,10 @@ def retake(session: Session, assignment: Assignment, state: AssignmentState) -> 
         if takes_slot:
             repository.return_slot(session, assignment.comparison_id)
         return False
-    assignment.state = state
-    session.flush()
     return True
 
 
-def lease_lost(assignment: Assignment) -> LeaseLost:
+def lease_lost(assignment: Assignment | OwnAssignment) -> LeaseLost:
     return LeaseLost(
         "Its time ran out while you were away and others have taken it since. Nothing of yours is missing: the next "
         "comparison is waiting.",
@@ -312,8 +314,9 @@ def renew(
     assignment = own_assignment(session, person, assignment_id)
     if assignment.state in (AssignmentState.SUBMITTED, AssignmentState.SKIPPED):
         raise AlreadyJudged("You have answered this comparison already.", assignment_id=assignment.id)
-    if assignment.state != AssignmentState.LEASED and not retake(session, assignment, AssignmentState.LEASED):
+    if assignment.state != AssignmentState.LEASED and not retake(session, assignment):
         raise lease_lost(assignment)
+    assignment.state = AssignmentState.LEASED
     assignment.lease_expires_at, assignment.ended_at = now + timedelta(seconds=lease_seconds), None
     session.flush()
     return assignment

@@ -1,7 +1,7 @@
 """Known answers and repeats among the ordinary comparisons: when one is served, and whether it was answered so."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
@@ -19,16 +19,23 @@ class Mixed(NamedTuple):
     purpose: Purpose
 
 
-def draw(session: Session, settings: dict[str, Any], of: Servable, chance: random.Random) -> Mixed | None:
+def draw(
+    session: Session,
+    settings: dict[str, Any],
+    of: Servable,
+    chance: random.Random,
+    has_other_work: Callable[[], bool],
+) -> Mixed | None:
     """A known or repeated comparison where the dice say so and there is one; each item is drawn on its own, so that
     nothing about the order gives it away."""
     die = chance.random()
+    # Only among ordinary work: whoever has nothing else left would know what these are.
+    if die >= settings["gold_rate"] + settings["repeat_rate"] or not has_other_work():
+        return None
     if die < settings["gold_rate"]:
         found, purpose = repository_mixing.gold_for(session, of.project_id, of.person_id), Purpose.GOLD
-    elif die < settings["gold_rate"] + settings["repeat_rate"]:
-        found, purpose = repository_mixing.repeatable_for(session, of.project_id, of.person_id), Purpose.REPEAT
     else:
-        return None
+        found, purpose = repository_mixing.repeatable_for(session, of.project_id, of.person_id), Purpose.REPEAT
     return Mixed(chance.choice(found), purpose) if found else None
 
 

@@ -9,7 +9,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from backend.catalogue.models import Candidate, Criterion, Verdict
-from backend.judging.answers import ShownCandidate
 from backend.judging.models import (
     Assignment,
     AssignmentState,
@@ -119,17 +118,6 @@ def facts(session: Session, comparison_id: int) -> ComparisonFacts:
     return ComparisonFacts(row.project_id, row.condition_id, ComparisonKind(row.kind), Criterion(row.criterion))
 
 
-def shown_candidates(session: Session, comparison_id: int, shown_order: Sequence[int]) -> list[ShownCandidate]:
-    """The comparison's candidates from left to right."""
-    query = (
-        select(ComparisonCandidate.position, Candidate.id, Candidate.generator_id)
-        .join(Candidate, Candidate.id == ComparisonCandidate.candidate_id)
-        .where(ComparisonCandidate.comparison_id == comparison_id)
-    )
-    by_position = {row.position: ShownCandidate(row.id, row.generator_id) for row in session.execute(query)}
-    return [by_position[position] for position in shown_order]
-
-
 # --- slots -------------------------------------------------------------------------------------------------------
 
 
@@ -156,6 +144,11 @@ def _servable(c: Any, *, by_criterion: bool, only_with_verdicts: bool) -> list[A
         judged = exists().where(Verdict.candidate_id == entry.candidate_id, Verdict.rational.is_not(None))
         conditions.append(~exists().where(entry.comparison_id == c.id, ~judged.correlate(entry)).correlate(c))
     return conditions
+
+
+def servable_to(c: Any) -> list[Any]:
+    """Which comparisons, known by an alias called `c`, one person (of_person, of_project) may be given."""
+    return _servable(c, by_criterion=False, only_with_verdicts=False)
 
 
 def _parameters(of: Servable) -> dict[str, Any]:
@@ -259,20 +252,25 @@ class Counted(NamedTuple):
 
 def count_judgment(session: Session, comparison_id: int, difference: int) -> Counted:
     """Adds to the comparison's judgments and completes or reopens it."""
-    judgments = Comparison.judgments + difference
+    who = {"of_comparison": comparison_id, "difference": difference}
+    return Counted(*session.execute(count_statement(), who).one())
+
+
+@cache
+def count_statement() -> Any:
+    table = Comparison.__table__
+    judgments = table.c.judgments + bindparam("difference")
     state = case(
-        (Comparison.state == ComparisonState.WITHDRAWN, ComparisonState.WITHDRAWN.value),
-        (judgments >= Comparison.wanted, ComparisonState.COMPLETE.value),
+        (table.c.state == ComparisonState.WITHDRAWN.value, ComparisonState.WITHDRAWN.value),
+        (judgments >= table.c.wanted, ComparisonState.COMPLETE.value),
         else_=ComparisonState.OPEN.value,
     )
-    counted = session.execute(
-        update(Comparison)
-        .where(Comparison.id == comparison_id)
+    return (
+        update(table)
+        .where(table.c.id == bindparam("of_comparison"))
         .values(judgments=judgments, state=state)
-        .returning(Comparison.judgments, Comparison.wanted)
-        .execution_options(synchronize_session=False)
-    ).one()
-    return Counted(*counted)
+        .returning(table.c.judgments, table.c.wanted)
+    )
 
 
 def want_one_more(session: Session, comparison_id: int) -> None:

@@ -12,7 +12,6 @@ from backend.accounts.models import Person
 from backend.catalogue.models import Candidate, Condition, Criterion, Generator
 from backend.judging.answers import Answer, ShownCandidate, VoteValue
 from backend.judging.models import (
-    Assignment,
     Comparison,
     ComparisonKind,
     Judgment,
@@ -98,10 +97,8 @@ def _judgment_statement(dialect: str) -> Any:
     return insert_on(dialect, table).on_conflict_do_nothing().returning(table.c.id)
 
 
-def insert_judgment(
-    session: Session,
+def judgment_values(
     person: Person,
-    assignment: Assignment,
     work: ToAnswer,
     answer: Answer,
     *,
@@ -109,11 +106,11 @@ def insert_judgment(
     seconds: float | None,
     agrees: bool | None,
     now: datetime,
-) -> Judgment | None:
-    """Stores the judgment, marks and votes left out; None where its key or its assignment has one already."""
-    values = {
-        "assignment_id": assignment.id,
-        "comparison_id": assignment.comparison_id,
+) -> dict[str, Any]:
+    """The columns of a new judgment but its id."""
+    return {
+        "assignment_id": work.assignment.id,
+        "comparison_id": work.assignment.comparison_id,
         "project_id": work.project_id,
         "person_id": person.id,
         "idempotency_key": key,
@@ -124,13 +121,17 @@ def insert_judgment(
         "strength": answer.strength,
         "seconds": seconds,
         "is_simulated": person.is_simulated,
-        "purpose": str(assignment.purpose),
+        "purpose": str(work.assignment.purpose),
         "agrees": agrees,
         "created_at": now,
         "updated_at": now,
     }
-    judgment_id = session.scalar(_judgment_statement(session.get_bind().dialect.name), values)
-    return None if judgment_id is None else Judgment(id=judgment_id, **values)
+
+
+def insert_judgment(session: Session, values: dict[str, Any]) -> int | None:
+    """Stores a judgment, marks and votes left out; None where its key or its assignment has one already."""
+    judgment_id: int | None = session.scalar(_judgment_statement(session.get_bind().dialect.name), values)
+    return judgment_id
 
 
 def write_answer(session: Session, judgment: Judgment, answer: Answer, shown: Sequence[ShownCandidate]) -> None:
@@ -196,9 +197,11 @@ def write_votes(session: Session, judgment: Judgment, votes: Sequence[VoteValue]
         "condition_id": facts.condition_id,
         "criterion": facts.criterion.value,
     }
-    session.execute(
-        insert(Vote.__table__), [{**common, **vote._asdict(), "outcome": vote.outcome.value} for vote in votes]
-    )
+    session.execute(insert(Vote.__table__), [{**common, **vote_row(vote)} for vote in votes])
+
+
+def vote_row(vote: VoteValue) -> dict[str, Any]:
+    return {**vote._asdict(), "outcome": vote.outcome.value}
 
 
 def append_revision(session: Session, judgment_id: int, revision: int, answer: dict[str, Any], now: datetime) -> None:

@@ -1,6 +1,7 @@
 """SQL of assignments: who holds which comparison, and until when."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -8,7 +9,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, String, bindparam, cast, exists, func, select, text, update
 from sqlalchemy.orm import Session, aliased
 
-from backend.catalogue.models import Candidate, Condition, Criterion, Project, Subject
+from backend.catalogue.models import Candidate, Condition, Criterion, Project, ProjectMember, Subject
+from backend.judging.answers import ShownCandidate
 from backend.judging.models import (
     Assignment,
     AssignmentState,
@@ -64,16 +66,32 @@ class Showing(NamedTuple):
         return len(self.images)
 
 
-class ToAnswer(NamedTuple):
-    """An assignment, locked until the transaction ends, and what its answer needs to know."""
+class OwnAssignment(NamedTuple):
+    """A person's assignment as it was when it was locked."""
 
-    assignment: Assignment
+    id: int
+    comparison_id: int
+    person_id: int
+    state: str
+    purpose: str
+    shown_order: list[int]
+
+
+class ToAnswer(NamedTuple):
+    """An assignment, locked until the transaction ends, and what its answer needs to know.
+
+    `shown` are the candidates in shown order; `is_member` tells whether its holder works in the project still.
+    """
+
+    assignment: OwnAssignment
     project_id: int
     condition_id: int
     kind: ComparisonKind
     criterion: Criterion
     prompt: str
     settings: dict[str, Any]
+    is_member: bool
+    shown: list[ShownCandidate]
 
 
 def _shown_columns() -> tuple[Any, ...]:
@@ -106,17 +124,26 @@ def _in_order(images: str) -> list[str]:
 
 @cache
 def _showing_statement() -> Select[Any]:
+    return showing_query().where(Comparison.id == bindparam("of_comparison"))
+
+
+def showing_query() -> Select[Any]:
+    """The columns of `showing_of`, of every comparison."""
     assigned = select(func.count()).where(Assignment.comparison_id == Comparison.id)
     return (
         select(*_shown_columns(), assigned.correlate(Comparison).scalar_subquery())
         .join(Condition, Condition.id == Comparison.condition_id)
         .join(Subject, Subject.id == Condition.subject_id)
-        .where(Comparison.id == bindparam("of_comparison"))
     )
 
 
 def showing(session: Session, comparison_id: int) -> Showing:
-    *shown, images, assigned = session.execute(_showing_statement(), {"of_comparison": comparison_id}).one()
+    return showing_of(session.execute(_showing_statement(), {"of_comparison": comparison_id}).one())
+
+
+def showing_of(row: Sequence[Any]) -> Showing:
+    """A row of `showing_query`."""
+    *shown, images, assigned = row
     return Showing(*shown, _in_order(images), assigned)
 
 
@@ -208,22 +235,39 @@ def extend(session: Session, ids: list[int], expires: datetime) -> None:
 
 @cache
 def _answering_statement() -> Select[Any]:
+    entry = cast(ComparisonCandidate.position, String) + ":" + cast(Candidate.id, String)
+    entries = (
+        select(func.aggregate_strings(entry + ":" + cast(Candidate.generator_id, String), " "))
+        .select_from(ComparisonCandidate)
+        .join(Candidate, Candidate.id == ComparisonCandidate.candidate_id)
+        .where(ComparisonCandidate.comparison_id == Comparison.id)
+        .correlate(Comparison)
+    )
+    member = exists().where(
+        ProjectMember.project_id == Comparison.project_id, ProjectMember.person_id == Assignment.person_id
+    )
     return (
         select(
-            Assignment,
+            Assignment.id,
+            Assignment.comparison_id,
+            Assignment.person_id,
+            Assignment.state,
+            Assignment.purpose,
+            Assignment.shown_order,
             Comparison.project_id,
             Comparison.condition_id,
             Comparison.kind,
             Comparison.criterion,
             Condition.prompt,
             Project.settings,
+            member.correlate(Comparison, Assignment),
+            entries.scalar_subquery(),
         )
         .join(Comparison, Comparison.id == Assignment.comparison_id)
         .join(Condition, Condition.id == Comparison.condition_id)
         .join(Project, Project.id == Comparison.project_id)
         .where(Assignment.id == bindparam("of_assignment"), Assignment.person_id == bindparam("of_person"))
         .with_for_update(of=Assignment)
-        .execution_options(populate_existing=True)
     )
 
 
@@ -233,9 +277,26 @@ def lock_to_answer(session: Session, assignment_id: int, person_id: int) -> ToAn
     row = session.execute(_answering_statement(), who).one_or_none()
     if row is None:
         return None
-    assignment, project_id, condition_id, kind, criterion, prompt, settings = row
-    return ToAnswer(
-        assignment, project_id, condition_id, ComparisonKind(kind), Criterion(criterion), prompt, settings or {}
+    assignment = OwnAssignment(*row[:6])
+    project_id, condition_id, kind, criterion, prompt, settings, is_member, entries = row[6:]
+    placed = {place: ShownCandidate(*who) for place, *who in (map(int, each.split(":")) for each in entries.split())}
+    shown = [placed[place] for place in assignment.shown_order]
+    kind, criterion = ComparisonKind(kind), Criterion(criterion)
+    return ToAnswer(assignment, project_id, condition_id, kind, criterion, prompt, settings or {}, is_member, shown)
+
+
+def set_state(session: Session, assignment_id: int, state: AssignmentState, ended_at: datetime) -> None:
+    """Puts an assignment that the transaction has locked into its final state."""
+    session.execute(state_statement(), {"of_assignment": assignment_id, "to_state": state.value, "at": ended_at})
+
+
+@cache
+def state_statement() -> Any:
+    table = Assignment.__table__
+    return (
+        update(table)
+        .where(table.c.id == bindparam("of_assignment"))
+        .values(state=bindparam("to_state"), ended_at=bindparam("at"))
     )
 
 
@@ -250,7 +311,7 @@ def lock_assignment(session: Session, assignment_id: int, person_id: int) -> Ass
     return session.scalar(query)
 
 
-def has_other_live(session: Session, assignment: Assignment) -> bool:
+def has_other_live(session: Session, assignment: Assignment | OwnAssignment) -> bool:
     """Whether the person has another live assignment of the same comparison for the same purpose."""
     other = exists().where(
         Assignment.comparison_id == assignment.comparison_id,

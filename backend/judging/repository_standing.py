@@ -50,6 +50,18 @@ class Situation(NamedTuple):
     pause_words: str
 
 
+class Noted(NamedTuple):
+    """A person's counters after an answer, and what leads have decided about them."""
+
+    gold_seen: int
+    gold_right: int
+    done: int
+    skipped: int
+    seconds_each: float | None
+    quota: int | None
+    paused_at: datetime | None
+
+
 class Change(NamedTuple):
     """What one answer, or a change of one, adds to a standing."""
 
@@ -121,7 +133,7 @@ def _clamped(value: ColumnElement[int], most: ColumnElement[int] | None = None) 
 
 
 @cache
-def _note_statement() -> Any:
+def note_statement() -> Any:
     seconds = cast(bindparam("by_seconds"), Float)
     weight = case((Standing.done < PACE_MEMORY, Standing.done + literal(1)), else_=literal(PACE_MEMORY))
     pace = case(
@@ -131,7 +143,7 @@ def _note_statement() -> Any:
     )
     seen = _clamped(Standing.gold_seen + bindparam("by_seen"))
     return (
-        update(Standing)
+        update(Standing.__table__)
         .where(Standing.project_id == bindparam("of_project"), Standing.person_id == bindparam("of_person"))
         .values(
             done=_clamped(Standing.done + bindparam("by_done")),
@@ -140,28 +152,40 @@ def _note_statement() -> Any:
             gold_right=_clamped(Standing.gold_right + bindparam("by_right"), seen),
             seconds_each=pace,
         )
-        .returning(Standing.gold_seen, Standing.gold_right)
+        .returning(
+            Standing.gold_seen,
+            Standing.gold_right,
+            Standing.done,
+            Standing.skipped,
+            Standing.seconds_each,
+            Standing.quota,
+            Standing.paused_at,
+        )
         .execution_options(synchronize_session=False)
     )
 
 
-def note(session: Session, project_id: int, person_id: int, change: Change) -> tuple[int, int]:
-    """Adds to the person's counters; (known answers met, answered right) since they started or were resumed."""
-    seconds = None if change.seconds is None else min(change.seconds, LONGEST_SECONDS)
-    values = {
+def note(session: Session, project_id: int, person_id: int, change: Change) -> Noted:
+    """Adds to the person's counters; known answers count since they started or were resumed."""
+    values = note_values(project_id, person_id, change)
+    row = session.execute(note_statement(), values).one_or_none()
+    if row is None:
+        ensure(session, project_id, person_id)
+        row = session.execute(note_statement(), values).one()
+    return Noted(*row)
+
+
+def note_values(project_id: int, person_id: int, change: Change) -> dict[str, Any]:
+    """The parameters of `note_statement`."""
+    return {
         "of_project": project_id,
         "of_person": person_id,
         "by_done": change.done,
         "by_skipped": change.skipped,
         "by_seen": change.gold_seen,
         "by_right": change.gold_right,
-        "by_seconds": seconds,
+        "by_seconds": None if change.seconds is None else min(change.seconds, LONGEST_SECONDS),
     }
-    row = session.execute(_note_statement(), values).one_or_none()
-    if row is None:
-        ensure(session, project_id, person_id)
-        row = session.execute(_note_statement(), values).one()
-    return row[0], row[1]
 
 
 def set_pause(session: Session, project_id: int, person_id: int, words: str, by_id: int | None) -> None:

@@ -91,6 +91,12 @@ class ClaimIn(BaseModel):
     holding: list[int] = Field([], max_length=20)
 
 
+class AnswerAndNextIn(AnswerIn):
+    """An answer, and with `next` a claim that is made in the same step, once the answer is stored."""
+
+    next: ClaimIn | None = None
+
+
 class AssignmentOut(BaseModel):
     """One leased comparison, blinded: images are known by their shown position only."""
 
@@ -108,11 +114,14 @@ class AssignmentOut(BaseModel):
 
 
 class ProgressOut(BaseModel):
-    """A person's own progress: `left` counts what is servable to them now, up to a bound (`left_is_bound`)."""
+    """A person's own progress: `left` counts what is servable to them now, up to a bound (`left_is_bound`).
+
+    It is null where it was not counted, with the claim that follows an answer.
+    """
 
     done: int
     skipped: int
-    left: int
+    left: int | None
     left_is_bound: bool
     seconds_each: float | None
 
@@ -157,6 +166,12 @@ class JudgmentOut(BaseModel):
     person_id: int | None = None
     person_name: str | None = None
     revealed: list[str] | None = None
+
+
+class JudgmentAndNextOut(JudgmentOut):
+    """A judgment as it was stored, and what was leased next; null where a claim is to say what comes next."""
+
+    next: ClaimOut | None = None
 
 
 class AssignmentDetailOut(BaseModel):

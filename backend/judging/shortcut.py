@@ -43,6 +43,21 @@ class KeptImages:
             self._bytes -= len(self._images.popitem(last=False)[1])
 
 
+def cookie_of(scope: Scope, prefix: bytes) -> str | None:
+    """The value of the cookie that begins with `prefix` (`name=`); None for programs, which send tokens."""
+    cookies = b""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return None
+        if name == b"cookie":
+            cookies = value
+    for part in cookies.split(b";"):
+        part = part.strip()
+        if part.startswith(prefix):
+            return part[len(prefix) :].decode("latin-1")
+    return None
+
+
 class ImageShortcut:
     """Sends an image to whoever holds a good ticket for it under a session proven a moment ago."""
 
@@ -69,10 +84,11 @@ class ImageShortcut:
         if scope["type"] != "http" or scope["method"] != "GET" or not scope["query_string"].startswith(_QUERY):
             return None
         match = _PATH.fullmatch(scope["path"])
-        person_id = self._person(scope) if match else None
-        if match is None or person_id is None:
+        cookie = cookie_of(scope, self.cookie) if match else None
+        identity = self.recent.find(cookie) if cookie else None
+        if match is None or identity is None:
             return None
-        digest = self.tickets.read(scope["path"], person_id, scope["query_string"][len(_QUERY) :])
+        digest = self.tickets.read(scope["path"], identity.person.id, scope["query_string"][len(_QUERY) :])
         if digest is None:
             return None
         mode = "RGBA" if match[1] else "L" if match[2] else "RGB"
@@ -84,18 +100,3 @@ class ImageShortcut:
                 return None
             self.kept.keep(digest, mode, data)
         return data
-
-    def _person(self, scope: Scope) -> int | None:
-        """Whose session it is, if it was proven a moment ago; tokens of programs go the long way."""
-        cookies = b""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                return None
-            if name == b"cookie":
-                cookies = value
-        for part in cookies.split(b";"):
-            part = part.strip()
-            if part.startswith(self.cookie):
-                identity = self.recent.find(part[len(self.cookie) :].decode("latin-1"))
-                return identity.person.id if identity else None
-        return None

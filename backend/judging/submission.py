@@ -1,8 +1,7 @@
 """Answers taken in, and answers changed, with the counters and votes that follow from them."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -16,21 +15,31 @@ from backend.judging import (
     repository_answers,
     repository_leases,
     repository_standing,
+    repository_taking,
 )
-from backend.judging.answers import Answer, Marked, Policy, ShownCandidate, read_answer, votes_of
+from backend.judging.answers import Answer, Marked, Policy, read_answer, votes_of
 from backend.judging.leases import AlreadyJudged, LeaseLost, lease_lost, no_such_assignment, retake, settings_of
 from backend.judging.models import AssignmentState, ComparisonKind, Judgment, JudgmentMark, Mark, Outcome, Purpose
 from backend.judging.repository_leases import ToAnswer
-from backend.judging.repository_standing import Change
+from backend.judging.repository_standing import Change, Noted
 from backend.judging.schemas import AnswerIn
 from backend.kit.database import utcnow
 from backend.kit.errors import Conflict, NotFound
 
 
+class Taken(NamedTuple):
+    """An answer that is stored: the judgment, whether it is new, what it answers, and its author's counters then."""
+
+    judgment: Judgment
+    is_new: bool
+    work: ToAnswer
+    noted: Noted | None
+
+
 def submit(
     session: Session, person: Person, assignment_id: int, key: str, given: AnswerIn, *, now: datetime | None = None
-) -> tuple[Judgment, bool]:
-    """Stores the answer; (judgment, whether it is new). The same key gives back what is stored.
+) -> Taken:
+    """Stores the answer. The same key gives back what is stored.
 
     Raises AlreadyJudged under another key, Conflict where the key answered another comparison, LeaseLost where the
     lease ran out and no slot is left, Invalid where the answer cannot be one.
@@ -39,34 +48,67 @@ def submit(
     work = _to_answer(session, person, assignment_id)
     assignment = work.assignment
     if assignment.state in (AssignmentState.SUBMITTED, AssignmentState.SKIPPED):
-        return _stored(session, person, assignment_id, key), False
+        return Taken(_stored(session, person, assignment_id, key), False, work, None)
     answer = read_answer(given, work.kind, len(assignment.shown_order), _policy(person, work))
-    skips = answer.outcome is Outcome.SKIP
-    final = AssignmentState.SKIPPED if skips else AssignmentState.SUBMITTED
-    if assignment.state == AssignmentState.LEASED:
-        assignment.state = final
-    elif not retake(session, assignment, final):
+    if assignment.state != AssignmentState.LEASED and not retake(session, assignment):
         _stored_elsewhere(session, person, key)
         raise lease_lost(assignment)
-    assignment.ended_at = now
-    shown = repository.shown_candidates(session, assignment.comparison_id, assignment.shown_order)
     right = mixing.judge_answer(
-        session, assignment.purpose, assignment.comparison_id, person.id, mixing.said(answer, shown)
+        session, assignment.purpose, assignment.comparison_id, person.id, mixing.said(answer, work.shown)
     )
-    judgment = repository_answers.insert_judgment(
-        session, person, assignment, work, answer, key=key, seconds=given.seconds, agrees=right, now=now
+    values = repository_answers.judgment_values(
+        person, work, answer, key=key, seconds=given.seconds, agrees=right, now=now
     )
-    if judgment is None:
+    change = Change(**_tally(answer, right, assignment.purpose), seconds=given.seconds)
+    is_ordinary = assignment.purpose == Purpose.REGULAR and answer.outcome is not Outcome.SKIP
+    if is_ordinary and repository_taking.stores_whole(session):
+        stored = _store_whole(session, work, answer, values, change)
+    else:
+        stored = _store(session, work, answer, values, change)
+    if stored is None:
         _stored_elsewhere(session, person, key)
         raise AlreadyJudged("This answer is being stored already.", assignment_id=assignment.id)
-    session.flush()
-    _write(session, judgment, answer, shown, work)
-    rows = repository_answers.marks_of(judgment.id, answer, shown)
-    judgment.marks = [] if skips else [JudgmentMark(**row) for row in rows]
+    judgment_id, noted = stored
+    judgment = Judgment(id=judgment_id, **values)
+    rows = [] if answer.outcome is Outcome.SKIP else repository_answers.marks_of(judgment_id, answer, work.shown)
+    judgment.marks = [JudgmentMark(**row) for row in rows]
+    return Taken(judgment, True, work, noted)
+
+
+def _store(
+    session: Session, work: ToAnswer, answer: Answer, values: dict[str, Any], change: Change
+) -> tuple[int, Noted | None] | None:
+    """Stores an answer step by step: its id and its author's counters, or None where there is one already."""
+    assignment, skips = work.assignment, answer.outcome is Outcome.SKIP
+    final = AssignmentState.SKIPPED if skips else AssignmentState.SUBMITTED
+    repository_leases.set_state(session, assignment.id, final, values["created_at"])
+    judgment_id = repository_answers.insert_judgment(session, values)
+    if judgment_id is None:
+        return None
+    _write(session, Judgment(id=judgment_id, **values), answer, work)
     if assignment.purpose == Purpose.REGULAR:
         _count(session, work, skips)
-    _note(session, work, person, Change(**_tally(answer, right, assignment.purpose), seconds=given.seconds))
-    return judgment, True
+    return judgment_id, _note(session, work, values["person_id"], change)
+
+
+def _store_whole(
+    session: Session, work: ToAnswer, answer: Answer, values: dict[str, Any], change: Change
+) -> tuple[int, Noted | None] | None:
+    """As `_store`, an ordinary answer in one statement."""
+    stored = repository_taking.store(
+        session,
+        values,
+        state=AssignmentState.SUBMITTED.value,
+        condition_id=work.condition_id,
+        criterion=work.criterion.value,
+        marks=repository_answers.marks_of(0, answer, work.shown),
+        votes=[repository_answers.vote_row(vote) for vote in votes_of(answer, work.shown)],
+        change=change,
+    )
+    if stored is None:
+        return None
+    overlap.ask_more_if_split(session, values["comparison_id"], stored.counted, settings_of(work.settings))
+    return stored.judgment_id, stored.noted or _note(session, work, values["person_id"], change)
 
 
 def _to_answer(session: Session, person: Person, assignment_id: int) -> ToAnswer:
@@ -119,10 +161,14 @@ def _tally(answer: Answer, right: bool | None, purpose: Purpose | str) -> dict[s
     }
 
 
-def _note(session: Session, work: ToAnswer, person: Person, change: Change) -> None:
-    seen, right = repository_standing.note(session, work.project_id, person.id, change)
-    if change.gold_seen:
-        attention.check(session, settings_of(work.settings), work.project_id, person.id, seen, right)
+def _note(session: Session, work: ToAnswer, person_id: int, change: Change) -> Noted | None:
+    """The person's counters now; None where they have just been paused."""
+    noted = repository_standing.note(session, work.project_id, person_id, change)
+    if not change.gold_seen:
+        return noted
+    rules = settings_of(work.settings)
+    is_paused = attention.check(session, rules, work.project_id, person_id, noted.gold_seen, noted.gold_right)
+    return None if is_paused else noted
 
 
 def _policy(person: Person, work: ToAnswer) -> Policy:
@@ -130,12 +176,10 @@ def _policy(person: Person, work: ToAnswer) -> Policy:
     return Policy() if person.is_simulated else Policy.of(settings_of(work.settings))
 
 
-def _write(
-    session: Session, judgment: Judgment, answer: Answer, shown: Sequence[ShownCandidate], work: ToAnswer
-) -> None:
-    repository_answers.write_answer(session, judgment, answer, shown)
+def _write(session: Session, judgment: Judgment, answer: Answer, work: ToAnswer) -> None:
+    repository_answers.write_answer(session, judgment, answer, work.shown)
     if judgment.purpose == Purpose.REGULAR:
-        repository_answers.write_votes(session, judgment, votes_of(answer, shown), work)
+        repository_answers.write_votes(session, judgment, votes_of(answer, work.shown), work)
 
 
 def revise(
@@ -164,20 +208,19 @@ def revise(
     answer = read_answer(given, work.kind, len(assignment.shown_order), _policy(person, work))
     if answer == before:
         return judgment
-    _move_counters(session, work, before, answer)
-    shown = repository.shown_candidates(session, assignment.comparison_id, assignment.shown_order)
+    _move_counters(session, work, before, answer, now)
     was_right = judgment.agrees
     repository_answers.append_revision(session, judgment.id, judgment.revision, before.as_json(), judgment.updated_at)
     judgment.revision += 1
     judgment.outcome, judgment.skip_reason, judgment.comment = answer.outcome, answer.skip_reason, answer.comment
     judgment.strength = answer.strength
     judgment.agrees = mixing.judge_answer(
-        session, assignment.purpose, assignment.comparison_id, person.id, mixing.said(answer, shown)
+        session, assignment.purpose, assignment.comparison_id, person.id, mixing.said(answer, work.shown)
     )
     judgment.updated_at = now
     session.flush()
     repository_answers.forget_answer(session, judgment.id)
-    _write(session, judgment, answer, shown, work)
+    _write(session, judgment, answer, work)
     session.refresh(judgment, ["marks"])
     old, new = _tally(before, was_right, assignment.purpose), _tally(answer, judgment.agrees, assignment.purpose)
     repository_standing.note(
@@ -186,7 +229,7 @@ def revise(
     return judgment
 
 
-def _move_counters(session: Session, work: ToAnswer, before: Answer, after: Answer) -> None:
+def _move_counters(session: Session, work: ToAnswer, before: Answer, after: Answer, now: datetime) -> None:
     """Takes or returns the slot where a skip becomes an answer or an answer a skip."""
     assignment, counts = work.assignment, work.assignment.purpose == Purpose.REGULAR
     was_skip, is_skip = before.outcome is Outcome.SKIP, after.outcome is Outcome.SKIP
@@ -196,15 +239,14 @@ def _move_counters(session: Session, work: ToAnswer, before: Answer, after: Answ
                 "You skipped this comparison and others have taken it since, so your skip stays as it is.",
                 assignment_id=assignment.id,
             )
-        assignment.state = AssignmentState.SUBMITTED
+        repository_leases.set_state(session, assignment.id, AssignmentState.SUBMITTED, now)
         if counts:
             repository.count_judgment(session, assignment.comparison_id, 1)
     elif is_skip and not was_skip:
-        assignment.state = AssignmentState.SKIPPED
+        repository_leases.set_state(session, assignment.id, AssignmentState.SKIPPED, now)
         if counts:
             repository.count_judgment(session, assignment.comparison_id, -1)
             repository.return_slot(session, assignment.comparison_id)
-    session.flush()
 
 
 def stored_answer(judgment: Judgment, count: int) -> Answer:

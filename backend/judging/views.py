@@ -2,15 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy.orm import Session
 
+from backend.catalogue.models import Criterion
 from backend.judging import repository_answers
 from backend.judging.leases import Claimed, Progress
-from backend.judging.models import Comparison, Judgment
+from backend.judging.models import Comparison, ComparisonKind, Judgment
 from backend.judging.repository_leases import LeasedRow
-from backend.judging.schemas import AssignmentOut, ClaimOut, ComparisonOut, JudgmentOut, ProgressOut
-from backend.judging.submission import stored_answer
+from backend.judging.schemas import (
+    AssignmentOut,
+    ClaimOut,
+    ComparisonOut,
+    JudgmentAndNextOut,
+    JudgmentOut,
+    ProgressOut,
+)
+from backend.judging.submission import Taken, stored_answer
 from backend.judging.tickets import Tickets
 from backend.kit.languages import translated
 
@@ -53,26 +62,37 @@ def judgments_out(session: Session, judgments: Sequence[Judgment], *, for_lead: 
     facts = repository_answers.comparison_facts(session, {judgment.comparison_id for judgment in judgments})
     shown = []
     for judgment in judgments:
-        kind, criterion, prompt = facts[judgment.comparison_id]
-        count = max((mark.shown_position + 1 for mark in judgment.marks), default=0)
-        out = JudgmentOut(
-            id=judgment.id,
-            assignment_id=judgment.assignment_id,
-            kind=kind,
-            criterion=criterion,
-            prompt=prompt,
-            revision=judgment.revision,
-            answer=stored_answer(judgment, count).as_out(),
-            seconds=judgment.seconds,
-            is_simulated=judgment.is_simulated,
-            created_at=judgment.created_at,
-            updated_at=judgment.updated_at,
-        )
+        out = JudgmentOut(**_said(judgment, *facts[judgment.comparison_id]))
         if for_lead:
             out.comparison_id = judgment.comparison_id
             out.person_id, out.person_name = judgment.person_id, judgment.person.name
         shown.append(out)
     return shown
+
+
+def _said(judgment: Judgment, kind: ComparisonKind | str, criterion: Criterion | str, prompt: str) -> dict[str, Any]:
+    count = max((mark.shown_position + 1 for mark in judgment.marks), default=0)
+    return {
+        "id": judgment.id,
+        "assignment_id": judgment.assignment_id,
+        "kind": kind,
+        "criterion": criterion,
+        "prompt": prompt,
+        "revision": judgment.revision,
+        "answer": stored_answer(judgment, count).as_out(),
+        "seconds": judgment.seconds,
+        "is_simulated": judgment.is_simulated,
+        "created_at": judgment.created_at,
+        "updated_at": judgment.updated_at,
+    }
+
+
+def taken_out(taken: Taken, claimed: Claimed | None, tickets: Tickets) -> JudgmentAndNextOut:
+    """An answer as it was stored, with what its author was leased next."""
+    work, judgment = taken.work, taken.judgment
+    said = _said(judgment, work.kind, work.criterion, work.prompt)
+    following = claim_out(claimed, judgment.person_id, tickets) if claimed else None
+    return JudgmentAndNextOut(**said, next=following)
 
 
 def comparison_out(comparison: Comparison) -> ComparisonOut:

@@ -126,7 +126,7 @@ def test_an_answer_becomes_marks_votes_and_a_complete_comparison(database):
     world = build(database, comparisons=1)
     ann = add_annotator(database, world)
     (assignment,) = claim_ids(database, world, ann)
-    _, created = submit(database, ann, assignment)
+    _, created, *_ = submit(database, ann, assignment)
     assert created
     with database.reading() as session:
         row = session.get(Assignment, assignment)
@@ -198,8 +198,8 @@ def test_a_retry_gets_the_stored_answer(database):
     world = build(database, comparisons=2)
     ann = add_annotator(database, world)
     first, second = claim_ids(database, world, ann, 2)
-    stored, _ = submit(database, ann, first, key="same-key")
-    again, created = submit(database, ann, first, AnswerIn(outcome="tie"), key="same-key")
+    stored, _, *_ = submit(database, ann, first, key="same-key")
+    again, created, *_ = submit(database, ann, first, AnswerIn(outcome="tie"), key="same-key")
     assert (again.id, again.outcome, created) == (stored.id, "choice", False)
     with pytest.raises(service.AlreadyJudged):
         submit(database, ann, first, key="other-key")
@@ -223,7 +223,7 @@ def test_an_edit_keeps_what_was_said_before(database):
     world = build(database, comparisons=1)
     ann = add_annotator(database, world)
     (assignment,) = claim_ids(database, world, ann)
-    judgment, _ = submit(database, ann, assignment)
+    judgment, _, *_ = submit(database, ann, assignment)
     for _ in range(2):
         with database.transaction() as session:
             edited = service.revise(session, ann, AnswerIn(outcome="both_bad"), judgment_id=judgment.id)
