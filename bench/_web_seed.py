@@ -93,6 +93,11 @@ def _copy(cursor: psycopg.Cursor[Any], table: str, columns: str, rows: Iterable[
         copy.write(buffer.getvalue())
 
 
+def cookies_of(annotators: int) -> list[str]:
+    """The same each time: a database that was kept knows them."""
+    return [f"annotator-{number}-{random.Random(number).random()}" for number in range(annotators)]
+
+
 def seed(
     url: str,
     blobs: BlobStore,
@@ -104,7 +109,7 @@ def seed(
     settings: dict[str, Any] | None = None,
 ) -> Seeded:
     """Fills an empty, migrated database; `judgments` of the comparisons are complete already."""
-    cookies = [f"annotator-{number}-{random.Random(number).random()}" for number in range(annotators)]
+    cookies = cookies_of(annotators)
     scenes, cutouts, masks, sizes = draw_images(blobs, pixels)
     with psycopg.connect(url.replace("+psycopg", "")) as connection, connection.cursor() as cursor:
         # The rows are right by construction; checking a million foreign keys one by one would take minutes.

@@ -1,13 +1,12 @@
 """Annotators over HTTP on Postgres: next, its images, an answer, and again, without thinking time.
 
-    python bench/web.py [--quick] [--comparisons N …] [--annotators N …] [--seconds S] [--pages]
+    python bench/web.py [--quick] [--comparisons N …] [--annotators N …] [--seconds S]
 
 Two processes of `inpaintdpo web` serve a project seeded with COPY; one client process plays all annotators, half of
 them on each server process. A cycle is what the judge screen does for one comparison: claim it, fetch both candidates,
 the subject and the mask, send the answer. Afterwards the database is asked how many comparisons hold more judgments
-and leases than they want (`over_assigned`) and how many acknowledged answers it does not have (`lost`). `--pages` seeds
-a million judgments and times what leads look at. Server, database and load share one machine: `cpu_share` says who
-used it.
+and leases than they want (`over_assigned`) and how many acknowledged answers it does not have (`lost`). Server,
+database and load share one machine: `cpu_share` says who used it. What leads look at is timed by `bench/pages.py`.
 """
 
 import argparse
@@ -20,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,15 +43,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # Durable as in production; the rest is what any installation of some size sets.
 POSTGRES_OPTIONS = ("fsync=on", "synchronous_commit=on", "shared_buffers=512MB", "max_wal_size=4GB")
 PICTURES = ("images", "subject", "mask")
-PAGES = (
-    "/api/v1/projects/bench/judgments?mine=false",
-    "/api/v1/projects/bench/comparisons?state=open",
-    "/projects/bench",
-    "/projects/bench/judgments",
-    "/projects/bench/leaderboard",
-    "/projects/bench/quality",
-    "/projects/bench/serving",
-)
 
 
 @dataclass
@@ -205,30 +194,6 @@ def integrity(url: str, keys: list[str]) -> dict[str, int]:
     }
 
 
-def time_pages(seeded: Seeded, servers: list[Server], rounds: int = 30) -> dict[str, Any]:
-    """Milliseconds of what leads look at, one request at a time on a warm process."""
-    found: dict[str, Any] = {}
-    for path in PAGES:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{servers[0].port}{path}",
-            headers={"cookie": f"inpaintdpo={seeded.admin_cookie}", "accept": "text/html,application/json"},
-        )
-        times, status = [], 200
-        for _ in range(rounds):
-            began = time.perf_counter()
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    answer.read()
-            except urllib.error.HTTPError as error:
-                status = error.code
-                break
-            times.append(time.perf_counter() - began)
-            if sum(times) > 20:
-                break
-        found[path] = milliseconds(times) | {"rounds": len(times)} if times else {"status": status}
-    return found
-
-
 def run_size(server_url: str, comparisons: int, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Seeds one database, loads it, and looks at it afterwards."""
     name = f"bench_{os.getpid()}_{comparisons}"
@@ -249,7 +214,6 @@ def run_size(server_url: str, comparisons: int, given: argparse.Namespace, folde
             blobs,
             comparisons=comparisons,
             annotators=sum(given.annotators),
-            judgments=given.judgments if given.pages else 0,
             pixels=given.pixels,
         )
         seed_seconds = time.perf_counter() - began
@@ -261,20 +225,18 @@ def run_size(server_url: str, comparisons: int, given: argparse.Namespace, folde
         }
         loads, keys, first = [], [], 0
         with web_processes(given.processes, environment, folder / "web.log") as servers:
-            pages = time_pages(seeded, servers) if given.pages else None
             for annotators in given.annotators:
                 load, tally = measure(seeded, servers, url, annotators, first, given.seconds, given.warm)
                 loads.append(load)
                 keys += tally.keys
                 first += annotators
-        result = {
+        return {
             "comparisons": comparisons,
             "seed_seconds": round(seed_seconds, 1),
             "mean_image_bytes": {kind: round(size) for kind, size in seeded.image_bytes.items()},
             "loads": loads,
             **integrity(url, keys),
         }
-        return result | ({"judgments": given.judgments, "pages": pages} if pages else {})
     finally:
         with engine.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
@@ -299,15 +261,11 @@ def main() -> None:
     parser.add_argument("--warm", type=float, default=4.0, help="Seconds before the measured ones.")
     parser.add_argument("--processes", type=int, default=2, help="Web processes.")
     parser.add_argument("--pixels", type=int, default=512, help="Side of the images.")
-    parser.add_argument("--pages", action="store_true", help="Time lists, dashboard and leaderboard as well.")
-    parser.add_argument("--judgments", type=int, default=1_000_000, help="Seeded judgments for --pages.")
     parser.add_argument("--server", help="SQLAlchemy URL of a Postgres server to use instead of starting one.")
     given = parser.parse_args()
     given.comparisons = given.comparisons or [5_000 if given.quick else 100_000]
     given.annotators = given.annotators or ([20] if given.quick else [50, 200])
     given.seconds = given.seconds or (5.0 if given.quick else 20.0)
-    if given.pages:
-        given.comparisons = [size + given.judgments for size in given.comparisons]
     os.environ.pop(POSTGRES_URL, None)
     if given.server:
         os.environ[POSTGRES_URL] = given.server
