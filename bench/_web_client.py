@@ -4,17 +4,21 @@ import asyncio
 import json
 import resource
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from backend.accounts.csrf import token_for
 
 LENGTH = b"content-length:"
-ANSWERS = (
-    b'{"outcome":"choice","choice":"left","reasons":["scale"],"seconds":4.2}',
-    b'{"outcome":"choice","choice":"right","reasons":["position"],"seconds":5.1}',
-    b'{"outcome":"tie","seconds":7.5}',
+ANSWERS: tuple[dict[str, Any], ...] = (
+    {"outcome": "choice", "choice": "left", "reasons": ["scale"], "seconds": 4.2},
+    {"outcome": "choice", "choice": "right", "reasons": ["position"], "seconds": 5.1},
+    {"outcome": "tie", "seconds": 7.5},
 )
+# Items that the judge screen keeps ready behind the one it shows.
+AHEAD = 2
 
 
 class Connection(asyncio.Protocol):
@@ -99,50 +103,86 @@ class Annotator:
         return f"{lines}{extra}\r\n".encode() + body
 
 
+class Screen:
+    """One annotator at the judge screen, with the requests that it sends: an answer leases what comes next."""
+
+    def __init__(self, who: Annotator, connection: Connection, tally: Tally, warm: float, until: float) -> None:
+        self.who, self.connection, self.tally = who, connection, tally
+        self.warm, self.until = warm, until
+        self.items: deque[dict[str, Any]] = deque()
+        self.turn = 0
+
+    def _note(self, step: str, began: float, ended: float) -> None:
+        if began >= self.warm and ended <= self.until:
+            self.tally.times[step].append(ended - began)
+
+    async def claim(self) -> None:
+        """Leases what is missing on the screen and behind it."""
+        holding = [item["id"] for item in self.items]
+        body = json.dumps({"count": AHEAD + 1 - len(holding), "holding": holding}).encode()
+        began = time.perf_counter()
+        status, answer = await self.connection.send(
+            self.who.head("POST", f"/api/v1/projects/{self.who.slug}/assignments", body)
+        )
+        self._note("next", began, time.perf_counter())
+        if status != 200:
+            self.tally.note(f"next {status}: {answer[:200]!r}")
+        else:
+            await self._accept(json.loads(answer)["items"])
+
+    async def _accept(self, items: list[dict[str, Any]]) -> None:
+        """Fetches the pictures of new items, as the screen does before it shows them."""
+        for item in items:
+            self.items.append(item)
+            for path in [path for name in self.who.pictures for path in _paths(item[name])]:
+                began = time.perf_counter()
+                status, body = await self.connection.send(self.who.head("GET", path))
+                self._note("image", began, time.perf_counter())
+                if status != 200 or not body.startswith(b"\x89PNG"):
+                    self.tally.note(f"image {status}")
+
+    async def answer(self) -> None:
+        """Answers the item on screen; what comes next comes with the response."""
+        item = self.items.popleft()
+        key = f"bench-{self.who.number}-{item['id']}"
+        holding = [each["id"] for each in (*self.items, item)]
+        claim = {"count": AHEAD + 1 - len(self.items), "holding": holding}
+        body = json.dumps(ANSWERS[self.turn % len(ANSWERS)] | {"next": claim}).encode()
+        self.turn += 1
+        path = f"/api/v1/assignments/{item['id']}/judgment"
+        began = time.perf_counter()
+        status, said = await self.connection.send(self.who.head("POST", path, body, f"idempotency-key: {key}\r\n"))
+        ended = time.perf_counter()
+        self._note("submit", began, ended)
+        if status != 201:
+            self.tally.note(f"submit {status}: {said[:200]!r}")
+            return
+        self.tally.keys.append(key)
+        self.tally.answered += self.warm <= ended <= self.until
+        following = json.loads(said)["next"]
+        if following is None:
+            await self.claim()
+        else:
+            await self._accept(following["items"])
+        self._note("cycle", began, time.perf_counter())
+
+
+def _paths(found: str | list[str]) -> list[str]:
+    return [found] if isinstance(found, str) else found
+
+
 async def _work(who: Annotator, tally: Tally, until: float, warm: float) -> None:
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(Connection, "127.0.0.1", who.port)
-    claim = who.head("POST", f"/api/v1/projects/{who.slug}/assignments", b'{"count":1}')
-    turn = 0
+    screen = Screen(who, connection, tally, warm, until)
     while time.perf_counter() < until:
-        began = time.perf_counter()
-        status, body = await connection.send(claim)
-        claimed = time.perf_counter()
-        if status != 200:
-            tally.note(f"next {status}: {body[:200]!r}")
-            await asyncio.sleep(0.05)
+        if screen.items:
+            await screen.answer()
             continue
-        items = json.loads(body)["items"]
-        if not items:
+        await screen.claim()
+        if not screen.items:
             tally.ran_dry += 1
             await asyncio.sleep(0.05)
-            continue
-        item = items[0]
-        paths = [path for name in who.pictures for path in ([item[name]] if name != "images" else item["images"])]
-        looked = []
-        for path in paths:
-            at = time.perf_counter()
-            status, body = await connection.send(who.head("GET", path))
-            looked.append(time.perf_counter() - at)
-            if status != 200 or not body.startswith(b"\x89PNG"):
-                tally.note(f"image {status}")
-        key = f"bench-{who.number}-{item['id']}"
-        sent = time.perf_counter()
-        answer = ANSWERS[turn % len(ANSWERS)]
-        path = f"/api/v1/assignments/{item['id']}/judgment"
-        status, body = await connection.send(who.head("POST", path, answer, f"idempotency-key: {key}\r\n"))
-        ended = time.perf_counter()
-        turn += 1
-        if status != 201:
-            tally.note(f"submit {status}: {body[:200]!r}")
-            continue
-        tally.keys.append(key)
-        tally.answered += warm <= ended <= until
-        if began >= warm and ended <= until:
-            tally.times["next"].append(claimed - began)
-            tally.times["image"].extend(looked)
-            tally.times["submit"].append(ended - sent)
-            tally.times["cycle"].append(ended - began)
     assert connection.transport is not None
     connection.transport.close()
 

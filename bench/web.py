@@ -1,10 +1,11 @@
-"""Annotators over HTTP on Postgres: next, its images, an answer, and again, without thinking time.
+"""Annotators over HTTP on Postgres: an answer that brings the next, its images, and again, without thinking time.
 
     python bench/web.py [--quick] [--comparisons N …] [--annotators N …] [--seconds S]
 
 Two processes of `inpaintdpo web` serve a project seeded with COPY; one client process plays all annotators, half of
-them on each server process. A cycle is what the judge screen does for one comparison: claim it, fetch both candidates,
-the subject and the mask, send the answer. Afterwards the database is asked how many comparisons hold more judgments
+them on each server process. A cycle is what the judge screen does for one comparison: send the answer, which leases the
+next one in the same request, and fetch both candidates, the subject and the mask of what came; two more wait behind the
+one on screen. Afterwards the database is asked how many comparisons hold more judgments
 and leases than they want (`over_assigned`) and how many acknowledged answers it does not have (`lost`). Server,
 database and load share one machine: `cpu_share` says who used it. What leads look at is timed by `bench/pages.py`.
 """

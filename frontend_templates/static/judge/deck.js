@@ -116,12 +116,6 @@ export class Deck {
     this.lastWords = say("last", { words });
   }
 
-  /** Who made the two images of the vote before. */
-  reveal(names) {
-    this.lastWords += ` · ${names.map((name, index) => `${index + 1}: ${name}`).join(" · ")}`;
-    byId("hint").textContent = this.lastWords;
-  }
-
   saved(outbox, isOffline = false) {
     const { waiting } = outbox;
     const state = outbox.state === "ok" && isOffline ? "offline" : outbox.state;

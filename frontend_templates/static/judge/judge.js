@@ -31,10 +31,10 @@ export class Judge {
     this.resting = "loading";
     this.done = 0;
     this.active = this.since = performance.now();
-    this.outbox = new Sending(page.person, page.project);
+    this.outbox = new Sending(page.person, page.project, () => this.queue.claim());
     const hands = {
       ids: () => [...this.outbox.assignments, ...(this.current && !this.editing ? [this.current.id] : []), ...(this.parked ? [this.parked.item.id] : [])],
-      showing: () => Boolean(this.parked || (this.current && !this.editing)),
+      showing: () => Boolean(this.parked || (this.current && !this.editing && !this.outbox.assignments.includes(this.current.id))),
     };
     this.queue = new Serving(page.project, hands);
     this.stage = new Stage(byId("screen"), byId("context"), byId("stage"), (index) => this.press(index));
@@ -45,7 +45,7 @@ export class Judge {
   #listen() {
     listenToKeys(this);
     this.outbox.addEventListener("change", () => this.#onOutbox());
-    this.outbox.addEventListener("stored", ({ detail }) => detail.judgment.revealed && this.deck.reveal(detail.judgment.revealed));
+    this.outbox.addEventListener("stored", ({ detail }) => this.#onStored(detail));
     this.outbox.addEventListener("refused", ({ detail }) => this.#onRefused(detail));
     this.queue.addEventListener("change", () => this.#onQueue());
     this.queue.addEventListener("lost", ({ detail }) => this.#onLost(detail));
@@ -106,13 +106,18 @@ export class Judge {
       delete page.ready;
       this.stage.clear();
       this.deck.rest(this.#restingState(), this.queue.reason);
-      this.queue.fill();
+      this.#fill();
       return;
     }
     const shown = this.show(item, { draft, spent });
-    this.queue.fill();
+    this.#fill();
     await shown;
-    if (!this.queue.items.length) this.queue.fill();
+    if (!this.queue.items.length) this.#fill();
+  }
+
+  /** Claims what is missing, unless an answer on its way asks for it. */
+  #fill() {
+    if (!this.outbox.asking) this.queue.fill();
   }
 
   #restingState() {
@@ -260,8 +265,11 @@ export class Judge {
       this.refresh();
       return;
     }
-    const { goBack } = await import("./past.js");
-    await goBack(this);
+    await this.#past("goBack");
+  }
+
+  async #past(act, given) {
+    await (await import("./past.js"))[act](this, given);
   }
 
   leaveEdit() {
@@ -296,7 +304,7 @@ export class Judge {
       if (this.draft) this.deck.wake();
       else this.deck.rest("loading");
       this.outbox.kick();
-      if (page.assignment) await import("./past.js").then(({ reopen }) => reopen(this, page.assignment));
+      if (page.assignment) await this.#past("reopen", page.assignment);
       this.queue.fill();
     };
     if (!navigator.locks) {
@@ -354,11 +362,15 @@ export class Judge {
     if (this.parked && ids.includes(this.parked.item.id)) this.parked = null;
   }
 
+  #onStored({ judgment, claim }) {
+    if (judgment.revealed) this.#past("reveal", judgment.revealed);
+    if (judgment.next) this.queue.accept(judgment.next, claim);
+    else if (claim) this.queue.fill();
+  }
+
   #onRefused({ entry, problem }) {
     this.history = this.history.filter((each) => each.item.id !== entry.assignment);
-    if (problem.code === "already_judged") this.deck.toast(say("toasts.elsewhere"));
-    else if (problem.code === "lease_lost") this.deck.toast(say("toasts.late"));
-    else this.deck.toast(say("toasts.dropped", { words: problem.message }));
+    this.#past("refuse", problem);
     this.queue.fill();
   }
 }

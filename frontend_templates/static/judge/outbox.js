@@ -11,14 +11,18 @@ export function newKey() {
 }
 
 export class Outbox extends EventTarget {
-  /** Events: `change` (state or number), `stored` (detail: entry), `refused` (detail: entry, problem). */
-  constructor(person, project) {
+  /**
+   * Events: `change` (state or number), `stored` (detail: judgment, claim), `refused` (detail: entry, problem).
+   * Answers take along what `claim()` asks for; `asking` while one is on its way.
+   */
+  constructor(person, project, claim) {
     super();
+    this.claim = claim;
     this.prefix = `inpaintdpo.outbox.${person}.${project}.`;
     this.state = "ok";
     this.tries = 0;
     this.timer = null;
-    this.busy = false;
+    this.busy = this.asking = false;
     this.count = 0;
     addEventListener("online", () => this.kick());
     addEventListener("storage", () => this.#changed());
@@ -91,10 +95,15 @@ export class Outbox extends EventTarget {
     try {
       const method = entry.kind === "submit" ? "POST" : "PATCH";
       const headers = entry.key ? { "idempotency-key": entry.key } : {};
-      const judgment = await request(method, url, entry.body, { headers, keepalive: true });
-      this.dispatchEvent(new CustomEvent("stored", { detail: { entry, judgment } }));
+      const claim = entry.key && this.claim();
+      this.asking = Boolean(claim);
+      const body = claim ? { ...entry.body, next: claim } : entry.body;
+      const judgment = await request(method, url, body, { headers, keepalive: true });
+      this.asking = false;
+      this.dispatchEvent(new CustomEvent("stored", { detail: { judgment, claim } }));
       return true;
     } catch (problem) {
+      this.asking = false;
       if (!(problem instanceof Problem)) throw problem;
       if (problem.status === 401 || problem.code === "csrf_failed") {
         this.#changed("loggedOut");

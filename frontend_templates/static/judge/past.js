@@ -1,4 +1,5 @@
-// Answers given earlier, to go back to: after a reload the page remembers nothing, the server does.
+// Answers given earlier: to go back to (after a reload the page remembers nothing, the server does), and what became of
+// them.
 
 import { Problem, request } from "../js/http.js";
 import { Item } from "./queue.js";
@@ -52,4 +53,17 @@ export async function reopen(judge, assignmentId) {
     if (!(problem instanceof Problem)) throw problem;
     judge.deck.toast(problem.message);
   }
+}
+
+/** Says who made the two images of the vote before. */
+export function reveal({ deck }, names) {
+  deck.lastWords += ` · ${names.map((name, index) => `${index + 1}: ${name}`).join(" · ")}`;
+  document.getElementById("hint").textContent = deck.lastWords;
+}
+
+/** Says why an answer was not taken. */
+export function refuse({ deck }, problem) {
+  if (problem.code === "already_judged") deck.toast(say("toasts.elsewhere"));
+  else if (problem.code === "lease_lost") deck.toast(say("toasts.late"));
+  else deck.toast(say("toasts.dropped", { words: problem.message }));
 }

@@ -71,24 +71,38 @@ export class Queue extends EventTarget {
     return this.filling;
   }
 
-  async #fill() {
+  /** The claim for what is missing, and for nothing else. */
+  claim() {
     const holding = [...new Set([...this.items.map((item) => item.id), ...this.hands.ids()])].slice(-20);
-    const count = Math.max(0, AHEAD + (this.hands.showing() ? 0 : 1) - this.items.length);
+    return { count: Math.max(0, AHEAD + (this.hands.showing() ? 0 : 1) - this.items.length), holding };
+  }
+
+  /** Takes in what `claim` was answered; events as for `fill`. */
+  accept(answer, claim) {
+    const known = new Set([...claim.holding, ...this.hands.ids()]);
+    this.items = this.items.filter((item) => !answer.lost.includes(item.id));
+    for (const data of answer.items) {
+      if (known.has(data.id) || this.items.some((item) => item.id === data.id)) continue;
+      const item = new Item(data);
+      item.prepare();
+      this.items.push(item);
+    }
+    const { left, left_is_bound, done } = this.progress ?? {};
+    this.progress = answer.progress;
+    // With an answer nothing is counted anew.
+    if (answer.progress.left === null) Object.assign(answer.progress, { left: Math.max(0, left + done - answer.progress.done) || 0, left_is_bound });
+    this.problem = null;
+    this.reason = answer.reason;
+    this.state = answer.state;
+    if (answer.lost.length) this.dispatchEvent(new CustomEvent("lost", { detail: answer.lost }));
+    this.dispatchEvent(new Event("change"));
+  }
+
+  async #fill() {
+    const claim = this.claim();
     try {
-      const answer = await request("POST", this.url, { count, holding });
-      const known = new Set([...holding, ...this.hands.ids()]);
-      this.items = this.items.filter((item) => !answer.lost.includes(item.id));
-      for (const data of answer.items) {
-        if (known.has(data.id) || this.items.some((item) => item.id === data.id)) continue;
-        const item = new Item(data);
-        item.prepare();
-        this.items.push(item);
-      }
-      this.progress = answer.progress;
-      this.problem = null;
-      this.reason = answer.reason;
-      this.state = answer.state;
-      if (answer.lost.length) this.dispatchEvent(new CustomEvent("lost", { detail: answer.lost }));
+      this.accept(await request("POST", this.url, claim), claim);
+      return;
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       this.problem = problem;
