@@ -21,14 +21,17 @@ TRIES = 4
 LEAST_PROPENSITY = 1e-6
 
 
-def draw(aims: list[Aim], settings: dict[str, Any], chance: random.Random) -> list[Aim]:
-    """The matchups to look into, in this order; none where this claim is one of the random ones."""
-    known = [aim for aim in aims if aim.aimed_at is not None and aim.share > 0]
-    if not known or chance.random() < settings["random_share"]:
+def draw(aims: list[Aim], chance: random.Random) -> list[Aim]:
+    """The matchups to look into, in this order, the first with the probability that is recorded of it.
+
+    None where the draw falls on comparisons that belong to no matchup, and before anything is known.
+    """
+    left = [aim for aim in aims if aim.aimed_at is not None]
+    drawn: list[Aim] = []
+    if chance.random() >= sum(aim.propensity for aim in left):
         return []
-    left, drawn = list(known), []
     while left and len(drawn) < TRIES:
-        aim = chance.choices(left, weights=[each.share for each in left])[0]
+        aim = chance.choices(left, weights=[each.propensity for each in left])[0]
         drawn.append(aim)
         left.remove(aim)
     return drawn
@@ -40,7 +43,7 @@ def is_due(aims: list[Aim], now: datetime) -> bool:
 
 
 def aim(session: Session, project: Project, settings: dict[str, Any], now: datetime | None = None) -> int:
-    """Computes anew how the project's open comparisons are served; how many matchups there are.
+    """Computes anew how the project's most urgent open comparisons are served; how many matchups there are.
 
     Each criterion gets active draws by how many of its comparisons are open.
     """
@@ -50,9 +53,9 @@ def aim(session: Session, project: Project, settings: dict[str, Any], now: datet
     total, in_matchups = sum(waiting.values()), sum(count for key, count in waiting.items() if key is not None)
     for criterion in {row.criterion for row in rows}:
         here = [row for row in rows if row.criterion == criterion]
-        wins, places = _wins(session, project.id, criterion, here)
+        votes, places = _votes(session, project.id, criterion, here)
         live = [row for row in here if waiting.get(row.id)]
-        shares = _shares(wins, places, live)
+        shares = _shares(votes, places, live)
         part = sum(waiting.get(row.id, 0) for row in here) / in_matchups if in_matchups else 0.0
         for row in here:
             share = shares.get(row.id, 0.0) * part
@@ -63,19 +66,19 @@ def aim(session: Session, project: Project, settings: dict[str, Any], now: datet
     return len(rows)
 
 
-def _wins(
+def _votes(
     session: Session, project_id: int, criterion: str, rows: list[Matchup]
-) -> tuple[active.Floats, dict[int, int]]:
+) -> tuple[active.Tally, dict[int, int]]:
     votes = repository_matchups.votes_by_generators(session, project_id, criterion)
     ids = sorted({i for row in rows for i in (row.generator_a, row.generator_b)} | {i for v in votes for i in v[:2]})
     places = {generator: place for place, generator in enumerate(ids)}
     return active.tally(places, votes), places
 
 
-def _shares(wins: active.Floats, places: dict[int, int], live: list[Matchup]) -> dict[int, float]:
+def _shares(votes: active.Tally, places: dict[int, int], live: list[Matchup]) -> dict[int, float]:
     if not live:
         return {}
     first = np.array([places[row.generator_a] for row in live])
     second = np.array([places[row.generator_b] for row in live])
-    found = active.shares(wins, first, second)
+    found = active.shares(votes, first, second)
     return {row.id: float(share) for row, share in zip(live, found, strict=True)}

@@ -61,14 +61,16 @@ def aims(session: Session, project_id: int) -> list[Aim]:
 
 
 def open_by_matchup(session: Session, project_id: int) -> dict[int | None, int]:
-    """Open comparisons of each matchup; those of no matchup under None."""
+    """The most urgent open comparisons of each matchup; those of no matchup under None."""
+    is_open = (
+        Comparison.project_id == project_id,
+        Comparison.state == ComparisonState.OPEN,
+        Comparison.open_slots > 0,
+    )
+    highest = select(func.max(Comparison.priority)).where(*is_open).scalar_subquery()
     query = (
         select(Comparison.matchup_id, func.count())
-        .where(
-            Comparison.project_id == project_id,
-            Comparison.state == ComparisonState.OPEN,
-            Comparison.open_slots > 0,
-        )
+        .where(*is_open, Comparison.priority == highest)
         .group_by(Comparison.matchup_id)
     )
     return dict(session.execute(query).all())
