@@ -86,7 +86,7 @@ def ratings_by(project: ProjectForLead, session: ReadSession, chosen: VotesQuery
 @router.get("/projects/{slug}/ratings/losses")
 def losses(project: ProjectForLead, session: ReadSession, chosen: VotesQuery) -> list[LossesOut]:
     """For each generator, how many of its candidates were marked as losing and the reasons given against them."""
-    return slices.losses_by_generator(session, project, chosen)
+    return slices.losses_by_generator(session, project, chosen)[0]
 
 
 @router.get("/projects/{slug}/pairs")

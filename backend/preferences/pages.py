@@ -114,6 +114,7 @@ def _where(chosen: VoteFilter) -> str:
 def leaderboard_page(request: Request, project: ProjectForLead, session: ReadSession, chosen: Chosen) -> HTMLResponse:
     """Strengths with interval bars, rank ranges, the win matrix, and the exact judge beside them where there is one."""
     board = leaderboard(session, project, chosen)
+    losses, losses_as_of = losses_by_generator(session, project, chosen)
     return render(
         request,
         "preferences/leaderboard.html",
@@ -122,7 +123,8 @@ def leaderboard_page(request: Request, project: ProjectForLead, session: ReadSes
         online_scale=online_scale(board.ratings) if board.ratings else None,
         rows=matrix_rows(board),
         heat=heat,
-        losses={one.generator_id: one for one in losses_by_generator(session, project, chosen)},
+        losses={one.generator_id: one for one in losses},
+        losses_as_of=losses_as_of,
         reason_names=REASONS,
         generators=repository.generator_names(session, project.id),
         **_filter_context(session, project, chosen),

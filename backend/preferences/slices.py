@@ -1,6 +1,7 @@
 """Ratings within slices of the votes, side by side, and why each generator loses."""
 
 from collections import Counter
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -87,9 +88,10 @@ def _slice(session: Session, project: Project, value: str, part: VoteFilter) -> 
     return SliceOut(value=value, label=label, votes=sum(row[5] for row in votes), ratings=ratings)
 
 
-def losses_by_generator(session: Session, project: Project, chosen: VoteFilter) -> list[LossesOut]:
-    """For each generator, how many of its candidates lost and how often each reason was given, by generator id."""
-    rows, _ = remembered(
+def losses_by_generator(session: Session, project: Project, chosen: VoteFilter) -> tuple[list[LossesOut], datetime]:
+    """For each generator, how many of its candidates lost and how often each reason was given, by generator id; and of
+    what moment that is."""
+    rows, as_of = remembered(
         session,
         ("losses", project.id, chosen),
         repository.version(session, project.id, chosen.criterion),
@@ -102,7 +104,8 @@ def losses_by_generator(session: Session, project: Project, chosen: VoteFilter) 
         against = reasons.setdefault(generator, Counter())
         for reason in given:
             against[reason] += count
-    return [
+    found = [
         LossesOut(generator_id=one, losses=losses[one], reasons=dict(reasons[one].most_common()))
         for one in sorted(losses)
     ]
+    return found, as_of

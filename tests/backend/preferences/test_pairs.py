@@ -216,7 +216,7 @@ def test_gold_and_repeated_items_make_no_pairs_and_no_reasons(database: Database
                 mark.mark, mark.reasons = ("win", []) if mark.shown_position == 0 else ("lose", ["scale"])
         session.flush()
         chosen = preference_pairs(session, world.project, PairRules(threshold=0.5))
-        losses = losses_by_generator(session, world.project, VoteFilter())
+        losses, _ = losses_by_generator(session, world.project, VoteFilter())
     assert chosen.conditions == [] and losses == []
 
 
