@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 PRIOR_SPREAD = 1.5
 NEWTON_STEPS = 50
 LONGEST_STEP = 2.0
-# Chosen by simulation on other seeds than bench/active.py's; from 2 to 16 it matters little.
+# Chosen by simulation on other seeds than those bench/active.py takes; from 2 to 16 it matters little.
 SHARPNESS = 4.0
 # Shares are planned for this part of the votes so far, and for no fewer than LEAST_AHEAD, in PARTS equal parts.
 AHEAD, LEAST_AHEAD, PARTS = 0.05, 16.0, 8
