@@ -2,7 +2,7 @@
 
 A step is walked through on tensors without values (`trainer.planning`), with the family's own code, the real shapes and
 types, LoRA, backward and checkpointing. So memory and FLOPs are counted, not estimated by rules; time is a roofline
-over the counted operations with rates measured on this machine.
+over the counted operations with rates measured on this machine, and for small models on a CPU that of a rehearsal.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ from trainer.contract.snapshot import Snapshot
 from trainer.data.rows import slots_of
 from trainer.planning.architecture import Architecture, architecture_of
 from trainer.planning.machine import Machine, Rates, measure_rates
+from trainer.planning.rehearse import rehearse, threads
 from trainer.planning.simulate import Walk, walk
 
 MOMENTS = 2
 """Running moments that AdamW keeps of each trained weight, in float32."""
 CONTEXT = 600 * 2**20
 """Memory of a GPU that its driver and libraries take before the first tensor."""
+REHEARSED_BYTES = 256 * 2**20
+"""Weights up to which a model's step is timed on a CPU instead of being estimated."""
+AROUND_FORWARD = 3e-3
+"""Seconds around a forward on a CPU, measured: its rows read, their noise drawn, the loss put together."""
 UPDATE_KERNELS = 12
 """Operations by which AdamW and clipping update one tensor."""
 
@@ -99,7 +104,8 @@ def predict(config: RunConfig, load: Load, machine: Machine, *, baseline: int | 
         "epochs": steps * config.training.pairs_per_step / max(1, load.pairs),
     }
     if machine.device == ("cuda" if torch.cuda.is_available() else "cpu"):
-        seconds = _seconds(walked, rows, _rates(config, machine))
+        small = not machine.is_gpu and sum(walked.bytes_by_part.values()) <= REHEARSED_BYTES
+        seconds = _rehearsed(config, load) if small else _seconds(walked, rows, _rates(config, machine))
         values |= {"seconds_per_step": seconds, "pairs_per_second": config.training.pairs_per_step / seconds}
     return {name: float(value) for name, value in values.items()}
 
@@ -159,9 +165,19 @@ def memory_of(config: RunConfig, walked: Walk, stored: torch.dtype, encoders: in
     }
 
 
+def _rehearsed(config: RunConfig, load: Load) -> float:
+    rows, architecture = rows_of(config), _architecture(config.model.base, config.model.revision)
+    found = rehearse(
+        architecture, config, height=load.height, width=load.width, words=load.words, policy_rows=rows.policy,
+        reference_rows=rows.reference,
+    )  # fmt: skip
+    return rows.forwards * (found.policy + found.reference + AROUND_FORWARD) + found.update
+
+
 def _rates(config: RunConfig, machine: Machine) -> Rates:
     compute = torch.bfloat16 if machine.is_gpu else compute_type(config.model.dtype, torch.device("cpu"))
-    return measure_rates(2048 if machine.is_gpu else 256, 3072 if machine.is_gpu else 512, compute, machine.device)
+    with threads(config.training.threads):
+        return measure_rates(2048 if machine.is_gpu else 256, 3072 if machine.is_gpu else 512, compute, machine.device)
 
 
 def _seconds(walked: Walk, rows: Rows, rates: Rates) -> float:

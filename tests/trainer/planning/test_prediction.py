@@ -171,3 +171,33 @@ def test_known_bases_have_their_published_sizes() -> None:
         with shadow_mode():
             backbone = shadow_backbone(KNOWN[base](), torch.bfloat16, torch.float32)
             assert sum(parameter.numel() for parameter in backbone.denoiser.parameters()) == size
+
+
+def test_a_small_models_step_is_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each forward once with all that is around it; random numbers, threads and types stay as they were."""
+    from trainer.planning import predict as module
+    from trainer.planning.rehearse import Rehearsal, rehearse
+
+    seen: list[Rehearsal] = []
+
+    def kept(*given: Any, **more: Any) -> Rehearsal:
+        seen.append(rehearse(*given, **more))
+        return seen[-1]
+
+    monkeypatch.setattr(module, "rehearse", kept)
+    config = config_of("flux_fill_debug", micro_batch=1, threads=1)
+    random, count = torch.random.get_rng_state(), torch.get_num_threads()
+    predicted = predict(config, Load(SIDE, SIDE, 4), this_machine())
+    assert torch.equal(random, torch.random.get_rng_state())
+    assert torch.get_num_threads() == count
+    (found,) = seen
+    forwards = 2 * (found.policy + found.reference + module.AROUND_FORWARD)
+    assert predicted["seconds_per_step"] == pytest.approx(forwards + found.update)
+    assert min(found.policy, found.reference, found.update) > 0
+
+
+@pytest.mark.parametrize("changed", [{"training.method": "full"}, {"reference.source": "cache"}])
+def test_other_kinds_of_run_are_rehearsed(changed: dict[str, Any]) -> None:
+    """The families with an adapter are in `test_flops_memory_and_sizes_agree_with_the_model`."""
+    values = predict(apply_overrides(config_of("sd_inpaint_debug"), changed), Load(SIDE, SIDE, 4), this_machine())
+    assert values["seconds_per_step"] > 0
