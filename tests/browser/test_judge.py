@@ -225,3 +225,18 @@ def test_win_lose_by_touch_on_a_phone(browser, live_server, database, blobs):
     assert row.outcome == "marks"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
+
+
+def test_each_answer_brings_the_next_without_asking_apart(logged_in, database, blobs):
+    world = build(database, comparisons=60, blobs=blobs, size=32)
+    page = logged_in(add_annotator(database, world)).new_page()
+    sent = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.goto(PAGE)
+    ready(page)
+    for _ in range(6):
+        answer(page, "t")
+    saved(page)
+    assert len(judgments(database)) == 6
+    # A claim at the start; more only where an answer found nothing behind the place it looked at.
+    assert sum(url.endswith("/assignments") for url in sent) <= 3
