@@ -42,7 +42,7 @@ class Pretraining:
     """
 
     steps: int = 9000
-    rational_share: float = 0.75
+    rational_share: float = 0.8
     seed: int = 0
     scenes: int = 64000
     batch: int = 64
@@ -51,7 +51,7 @@ class Pretraining:
     warmup: int = 200
     decay_share: float = 0.25
     weight_decay: float = 0.0
-    ema: float = 0.999
+    ema: float = 0.995
     time_mean: float = 0.8
     time_std: float = 1.2
     bfloat16: bool = True

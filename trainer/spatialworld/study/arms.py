@@ -101,7 +101,12 @@ PREFERENCE_TRIALS: tuple[Overrides, ...] = tuple(
         (30.0, 2e-3, 0.7), (1000.0, 1e-3, 0.8), (100.0, 2e-3, 0.6), (30.0, 4e-3, 0.8),
     )
 )  # fmt: skip
-SFT_TRIALS: tuple[Overrides, ...] = tuple({RATE: rate} for rate in (2e-3, 1e-3, 4e-3, 5e-4, 3e-3, 1.5e-3, 8e-3, 2.5e-4))
+SFT_TRIALS: tuple[Overrides, ...] = tuple(
+    {RATE: rate, "objective.replay.t_min": t_min}
+    for rate, t_min in (
+        (2e-3, 0.4), (1e-3, 0.4), (4e-3, 0.4), (2e-3, 0.0), (4e-3, 0.6), (5e-4, 0.4), (8e-3, 0.4), (1e-3, 0.0),
+    )
+)  # fmt: skip
 PLAIN_TRIALS: tuple[Overrides, ...] = tuple(
     {"objective.beta": beta, RATE: rate}
     for beta, rate in (

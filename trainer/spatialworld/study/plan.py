@@ -90,11 +90,15 @@ def trial_score(study: Study, arm: str, number: int) -> float:
 
 
 def arm_tasks(study: Study, settings: Mapping[str, Overrides]) -> list[Task]:
-    """Phase 4: every arm at every seed, one seed after the other, so that a study cut short has whole seeds."""
+    """Phase 4: every arm at every seed. The main arms come first; a study cut short has them, then whole seeds."""
+    arms = arms_of(study)
+    main = [arm for arm in arms if arm.group == "main"]
+    others = [arm for arm in arms if arm.group != "main"]
     return [
         CellTask(ARMS_GROUP, arm.name, seed, steps_of(study, arm, settings), overrides_of(arm, settings))
+        for part in (main, others)
         for seed in study.scale.seeds
-        for arm in arms_of(study)
+        for arm in part
     ]
 
 
