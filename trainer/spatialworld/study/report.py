@@ -19,6 +19,7 @@ from trainer.spatialworld.study.sheets import arms_sheet, base_gallery, load_ima
 from trainer.spatialworld.study.tasks import ARMS_GROUP, candidates, pool_tasks
 
 Json = Mapping[str, Any]
+SAMPLES, GALLERY = "samples.webp", "gallery.webp"
 NAMES = {BASE: "base", **{arm.name: arm.title for arm in ARMS}}
 GROUPS = {
     "main": "The objectives", "readings": "Other readings of CAPO and SCPO",
@@ -90,18 +91,19 @@ def _write(path: Path, text: str) -> str:
 
 def _sheets(study: Study, result: Json, folder: Path) -> list[str]:
     made, rows = [], []
-    for name in result["arms"]:
+    shown = [BASE, *(arm.name for arm in ARMS if arm.group == "main")]
+    for name in (name for name in result["arms"] if name in shown):
         kept = load_images(study.cell(ARMS_GROUP, name, study.scale.seeds[0]) / "images.npz")
         if kept is not None:
             rows.append((NAMES[name], *kept))
     if rows:
         conditions = conditions_for("test", study.scale.test_conditions)[: len(rows[0][1])]
-        arms_sheet(rows, conditions).save(folder / "samples.png", optimize=True)
-        made.append("samples.png")
+        arms_sheet(rows, conditions).save(folder / SAMPLES, quality=92, method=6)
+        made.append(SAMPLES)
     if all(task.done(study) for task in pool_tasks(study, "test")):
         found = candidates(study, "test")
-        base_gallery(found, conditions_for("test", len(found))).save(folder / "gallery.png", optimize=True)
-        made.append("gallery.png")
+        base_gallery(found, conditions_for("test", len(found))).save(folder / GALLERY, quality=92, method=6)
+        made.append(GALLERY)
     return made
 
 
@@ -140,14 +142,14 @@ def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
         yield from (_picture(name) for name in made if name.startswith("data-"))
     yield "## Settings"
     yield _settings(result)
-    if "samples.png" in made:
+    if SAMPLES in made:
         yield "## Images side by side"
         yield "Equal conditions and equal noise in a column; green frame: rational, red: not, yellow: can't tell."
-        yield _picture("samples.png")
+        yield _picture(SAMPLES)
     yield "## The judge"
     yield _judge(result)
-    if "gallery.png" in made:
-        yield _picture("gallery.png")
+    if GALLERY in made:
+        yield _picture(GALLERY)
     yield "## How it was made"
     yield _circumstances(result)
 

@@ -66,7 +66,7 @@ def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert found["n"] > 0
     assert results["judge"]["agreement"] >= 0.99
     text = (out / "study.md").read_text()
-    for picture in ("rational.svg", "samples.png", "gallery.png"):
+    for picture in ("rational.svg", "samples.webp", "gallery.webp"):
         assert f"study/{picture}" in text
         assert (out / "study" / picture).stat().st_size > 1000
 
