@@ -59,9 +59,9 @@ class _Shelf:
     """What is kept of one database, and one lock a figure, so that of many who ask at once one computes."""
 
     def __init__(self) -> None:
-        self.kept: dict[Hashable, _Kept] = {}
-        self.locks: dict[Hashable, Lock] = {}
-        self.at_work: dict[Hashable, Thread] = {}
+        self.kept: dict[tuple[Hashable, ...], _Kept] = {}
+        self.locks: dict[tuple[Hashable, ...], Lock] = {}
+        self.at_work: dict[tuple[Hashable, ...], Thread] = {}
         self.lock = Lock()
         # One figure at a time is counted behind the pages, or they would take the time of those who judge.
         self.counting = Lock()
@@ -78,10 +78,10 @@ class _Shelf:
     def _make_room(self, key: tuple[Hashable, ...]) -> None:
         most = MOST_OF_KIND.get(str(key[0]))
         if most is not None:
-            self._drop_oldest([one for one in self.kept if one != key and one[0] == key[0]], most)  # type: ignore[index]
+            self._drop_oldest([one for one in self.kept if one != key and one[0] == key[0]], most)
         self._drop_oldest([one for one in self.kept if one != key], MOST)
 
-    def _drop_oldest(self, keys: list[Hashable], most: int) -> None:
+    def _drop_oldest(self, keys: list[tuple[Hashable, ...]], most: int) -> None:
         for key in sorted(keys, key=lambda one: self.kept[one].made)[: max(0, len(keys) - most + 1)]:
             del self.kept[key]
             self.locks.pop(key, None)

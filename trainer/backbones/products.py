@@ -63,7 +63,7 @@ class _Linear(torch.autograd.Function):
         return (
             None if weight is None else _product(gradient, weight.t()),
             None if given is None else _product(flat.t(), given.reshape(-1, given.shape[-1]).t()),
-            flat.sum(0) if ctx.needs_input_grad[2] else None,  # type: ignore[attr-defined]
+            flat.sum(0) if ctx.needs_input_grad[2] else None,  # type: ignore[attr-defined]  # as above
         )
 
 

@@ -10,6 +10,11 @@ from backend.preferences import remembered as room
 from backend.preferences.remembered import Version, remembered
 
 
+@pytest.fixture(autouse=True)
+def _without_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "PATIENCE", 0.0)
+
+
 def shelf_of(database: Database) -> room._Shelf:
     return room._shelves[database.engine.pool]
 
@@ -22,7 +27,7 @@ def finish(database: Database) -> None:
 
 def look(database: Database, mark: int, make: object, *, many: bool, key: tuple = ("figure", 1)) -> object:
     with database.reading() as session:
-        return remembered(session, key, Version(mark, many), make)[0]  # type: ignore[arg-type]
+        return remembered(session, key, Version(mark, many), make)[0]  # type: ignore[arg-type]  # any callable will do
 
 
 def test_of_little_a_change_is_counted_at_once(database: Database) -> None:
@@ -63,5 +68,5 @@ def test_the_oldest_of_what_fills_memory_is_dropped(database: Database) -> None:
         look(database, 1, lambda _: 0, many=True, key=("scored", number))
         look(database, 1, lambda _: 0, many=True, key=("light", number))
     kept = shelf_of(database).kept
-    assert [key for key in kept if key[0] == "scored"] == [("scored", 2), ("scored", 3), ("scored", 4)]  # type: ignore[index]
-    assert sum(key[0] == "light" for key in kept) == 5  # type: ignore[index]
+    assert [key for key in kept if key[0] == "scored"] == [("scored", 2), ("scored", 3), ("scored", 4)]
+    assert sum(key[0] == "light" for key in kept) == 5
