@@ -33,8 +33,9 @@ class Schedule:
         held_out = config.validation.pairs if config.validation.every else 0
         self._steps = training.steps
         self.data = TrainingData(
-            snapshot, backbone, held_out_pairs=held_out, store=store, encode_batch=training.encode_batch
-        )
+            snapshot, backbone, held_out_pairs=held_out, store=store, encode_batch=training.encode_batch,
+            mask_pooling=config.objective.mask_pooling,
+        )  # fmt: skip
         draws = config.reference.draws if config.reference.source == "cache" else None
         self.builder = RowBuilder(self.data, backbone, config.objective, training.seed, draws)
         sizes = [self.data.size(pair.condition_id) for pair in self.data.pairs]

@@ -10,12 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from tests.trainer.conftest import SIZE, png, scene
 from trainer.contract.config import RunConfig, apply_overrides
-from trainer.contract.errors import ConfigError
+from trainer.contract.errors import ConfigError, SelfCheckError
 from trainer.contract.events import read_events
+from trainer.contract.snapshot import ConditionInput, PairInput, read_snapshot, write_snapshot
 from trainer.data.shards import ShardStore, content_key
 from trainer.fingerprint import fingerprint
 
@@ -208,3 +212,46 @@ def test_a_signal_while_encoding_stops_the_run_and_keeps_what_is_there(
     assert result.checkpoint is None and len(ShardStore(tmp_path / "run" / "cache" / "encoded")) > 0
     monkeypatch.undo()
     assert train(snapshot_folder, settings(smoke), tmp_path / "run", resume=True).state == "finished"
+
+
+def thin_snapshot(folder: Path) -> Path:
+    """One pair whose subject is a line one pixel wide, which no cell's corner lies on."""
+    mask = np.full((SIZE, SIZE), 255, np.uint8)
+    mask[5:15, 9] = 0
+    image = np.full((SIZE, SIZE, 3), 90, np.uint8)
+    condition = ConditionInput("thin", "s", "train", "a red car", png(image), png(mask))
+    pair = PairInput("p", "thin", png(scene(0, True)), png(scene(0, False)), "w", "l", 0.9)
+    write_snapshot(folder, name="thin", rules={}, conditions=[condition], pairs=[pair], winners=[])
+    return folder
+
+
+def test_a_thin_subject_weakens_by_area_and_vanishes_by_nearest(smoke: RunConfig, tmp_path: Path) -> None:
+    """The pooling is part of the region's key and of nothing else: the other entries of a shared cache stay in use."""
+    from trainer.backbones.load import load_backbone
+    from trainer.engine import train
+    from trainer.prepare import prepare
+
+    snapshot = read_snapshot(thin_snapshot(tmp_path / "thin"))
+    config = settings(smoke, **{"validation.every": 0, "model.dtype": "float32"})
+    backbone, counts, regions, keys = load_backbone(config.model.base, dtype="float32"), [], {}, []
+    for pooling in ("area", "nearest", "area"):
+        changed = apply_overrides(config, {"objective.mask_pooling": pooling})
+        schedule = prepare(changed, snapshot, backbone, tmp_path / "cache")
+        regions[pooling] = schedule.data.region("thin")
+        rows = schedule.builder.referenced(0, schedule.pairs(0), schedule.slots[0])
+        keys.append([schedule.builder.key(row) for row in rows])
+        counts.append(len(ShardStore(tmp_path / "cache" / "encoded")))
+    mask = np.asarray(Image.open(snapshot.path(snapshot.conditions[0].mask))) / 255
+    cells = regions["area"].shape[-1]
+    by_area = mask.reshape(cells, SIZE // cells, cells, SIZE // cells).mean((1, 3))
+    assert regions["area"][0].numpy() == pytest.approx(by_area)
+    assert by_area.min() < 1 and torch.equal(regions["nearest"], torch.ones(1, cells, cells))
+    assert counts == [counts[0], counts[0] + 1, counts[0] + 1] and keys[0] == keys[1]
+
+    warned = train(snapshot.folder, config, tmp_path / "area", cache=tmp_path / "cache")
+    assert warned.state == "finished"
+    warnings = [event.code for event in read_events(tmp_path / "area" / "events.jsonl")[0] if event.kind == "warn"]
+    assert "mask_thin" in warnings
+    nearest = apply_overrides(config, {"objective.mask_pooling": "nearest"})
+    with pytest.raises(SelfCheckError, match="mask of condition thin leaves only 0 latent cells"):
+        train(snapshot.folder, nearest, tmp_path / "nearest", cache=tmp_path / "cache")

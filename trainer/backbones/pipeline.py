@@ -53,6 +53,7 @@ class PipelineBackbone:
                 multiply_fast(part.to(self.device).eval().requires_grad_(False))
         self.denoiser: Any = getattr(pipeline, self.denoiser_name)
         self.vae: Any = pipeline.vae
+        self.vae_config: Any = pipeline.vae.config
         self.scale = int(pipeline.vae_scale_factor)
         self.pixel_multiple = self.scale * self.patch
         self._continued = False
@@ -71,7 +72,7 @@ class PipelineBackbone:
     # --- encoding -------------------------------------------------------------------------------------------------
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        return int(self.vae.config.latent_channels), height // self.scale, width // self.scale
+        return int(self.vae_config.latent_channels), height // self.scale, width // self.scale
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:

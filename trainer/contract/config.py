@@ -166,6 +166,9 @@ class ObjectiveConfig(Section):
     """Strength of the preference. It means nothing without `reduction`: it multiplies that error."""
     reduction: Literal["region_mean", "full_mean", "sum"] = "region_mean"
     """Error of a region: mean over the region, sum over the region / size of the image, or plain sum."""
+    mask_pooling: Literal["area", "nearest"] = "area"
+    """How the mask comes to the latent grid for the loss: the share of each cell that is background, or the pixel in
+    the cell's corner, which leaves no cell cut and loses structures thinner than a cell."""
     t_weight: Literal["constant", "linear_squared"] = "constant"
     """omega(t) of the implicit reward: 1 or (1-t)^2."""
     t_min: float = Field(0.0, ge=0, le=1)

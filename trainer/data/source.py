@@ -19,7 +19,7 @@ from trainer.contract.snapshot import Condition, Pair, Snapshot, Split, Winner
 from trainer.data.crops import SubjectMask, Window, crop_and_scale
 from trainer.data.shards import ShardStore, content_key
 from trainer.fingerprint import fingerprint
-from trainer.objectives import pool_mask
+from trainer.objectives import Pooling, pool_mask
 from trainer.parallel import ALONE, Processes
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ Pixels = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 DECODED = 64
 """Decoded images kept in memory while encoding."""
-GIVEN = "given."
 REGION = "region"
 
 
@@ -54,7 +53,7 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True)
 class _Item:
-    """One thing to encode: a condition's text, its conditioning, or an image made for it."""
+    """One thing to encode: a condition's text, its conditioning, its region, or an image made for it."""
 
     kind: str
     key: str
@@ -90,10 +89,12 @@ class TrainingData:
         held_out_pairs: int,
         store: ShardStore | None = None,
         encode_batch: int = 16,
+        mask_pooling: Pooling = "area",
     ) -> None:
         self.snapshot = snapshot
         self._backbone = backbone
         self._batch = encode_batch
+        self._pooling: Pooling = mask_pooling
         self._store = ShardStore(None) if store is None else store
         # families may share encoders and still make different conditionings of a picture
         self._encoders = f"{backbone.family} {fingerprint(backbone.encoders())}"
@@ -142,6 +143,7 @@ class TrainingData:
     def _batches(self, crops: Iterable[Crop]) -> Iterator[list[_Item]]:
         items = [_Item("text", self.text_key(row.condition_id), row) for row in self.conditions]
         items += [_Item("condition", self.condition_key(row.condition_id), row) for row in self.conditions]
+        items += [_Item("region", self.region_key(row.condition_id), row) for row in self.conditions]
         images: dict[str, Condition] = {}
         for pair in (*self.pairs, *self.held_out):
             images[pair.win] = images[pair.lose] = self.snapshot.by_id[pair.condition_id]
@@ -169,6 +171,10 @@ class TrainingData:
             return self._encoded_texts([item.row for item in batch])
         if kind == "condition":
             return self._encoded_conditions(batch)
+        if kind == "region":
+            masks = to_mask([self._pixels(item.row.mask, "L") for item in batch])
+            _, height, width = self._backbone.latent_shape(*masks.shape[2:])
+            return _unstacked({REGION: pool_mask(masks, height, width, mode=self._pooling)}, len(batch))
         pixels = to_tensor([self._cropped(self._pixels(item.path, "RGB"), item.window) for item in batch])
         latents = self._backbone.encode_images(pixels).cpu()
         for item, latent in zip(batch, latents, strict=True):
@@ -193,9 +199,7 @@ class TrainingData:
         ]
         masks = to_mask([self._cropped(self._pixels(r.mask, "L"), w) for r, w in zip(rows, windows, strict=True)])
         pixels = to_tensor([self._cropped(image, window) for image, window in zip(images, windows, strict=True)])
-        encoded = {f"{GIVEN}{k}": v for k, v in self._backbone.encode_condition(pixels, masks).items()}
-        _, height, width = self._backbone.latent_shape(*masks.shape[2:])
-        return _unstacked({**encoded, REGION: pool_mask(masks, height, width)}, len(batch))
+        return _unstacked(self._backbone.encode_condition(pixels, masks), len(batch))
 
     def _check_sizes(self, conditions: Iterable[Condition]) -> None:
         multiple = self._backbone.pixel_multiple
@@ -241,9 +245,15 @@ class TrainingData:
         return content_key("image", self._encoders, self._content(path), window)
 
     def condition_key(self, condition_id: str, window: Window | None = None) -> str:
-        """The key of a condition's conditioning and region, whole or inside a window."""
+        """The key of a condition's conditioning, whole or inside a window."""
         row = self.snapshot.by_id[condition_id]
         return content_key("condition", self._encoders, self._content(row.image), self._content(row.mask), window)
+
+    def region_key(self, condition_id: str) -> str:
+        """The key of a condition's region: of its mask, the latent grid and how it is brought there."""
+        row = self.snapshot.by_id[condition_id]
+        grid = self._backbone.latent_shape(row.height, row.width)[1:]
+        return content_key("region", self._content(row.mask), grid, self._pooling)
 
     # --- what was encoded -------------------------------------------------------------------------------------------
 
@@ -253,12 +263,11 @@ class TrainingData:
 
     def condition(self, condition_id: str, window: Window | None = None) -> Tensors:
         """Conditioning of a condition, without batch axis."""
-        found = self._store[self.condition_key(condition_id, window)]
-        return {name.removeprefix(GIVEN): value for name, value in found.items() if name.startswith(GIVEN)}
+        return self._store[self.condition_key(condition_id, window)]
 
     def region(self, condition_id: str) -> Tensor:
         """Background weights [1,h,w] of a condition."""
-        return self._store.one(self.condition_key(condition_id), REGION)
+        return self._store.one(self.region_key(condition_id), REGION)
 
     def text(self, condition_id: str) -> Tensors:
         """Text conditioning of a condition's prompt, without batch axis."""

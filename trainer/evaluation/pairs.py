@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def measure_pairs(snapshot: Snapshot, backbone: Backbone, config: RunConfig) -> dict[str, float]:
     """Means over the held-out pairs, the adapter against its base; empty where there are none."""
-    data = TrainingData(snapshot, backbone, held_out_pairs=len(snapshot.pairs))
+    pooling = config.objective.mask_pooling
+    data = TrainingData(snapshot, backbone, held_out_pairs=len(snapshot.pairs), mask_pooling=pooling)
     if not data.held_out:
         return {}
     data.encode()

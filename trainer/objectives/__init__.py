@@ -10,13 +10,14 @@ three terms, known by its abstract, so that the equations here are our reading o
 
 from trainer.objectives.capo import capo_loss
 from trainer.objectives.dpo import PreferenceLoss, dpo_loss, implicit_reward, timestep_weight
-from trainer.objectives.errors import error_map, map_error, pool_mask, region_error, split_regions
+from trainer.objectives.errors import Pooling, error_map, map_error, pool_mask, region_error, split_regions
 from trainer.objectives.mask_dpo import mask_dpo_loss
 from trainer.objectives.options import next_beta, reason_weight, scale_gradient
 from trainer.objectives.scpo import shared_commonality_loss
 from trainer.objectives.sft import winner_loss
 
 __all__ = [
+    "Pooling",
     "PreferenceLoss",
     "capo_loss",
     "dpo_loss",

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 Reduction = Literal["region_mean", "full_mean", "sum"]
 Boundary = Literal["soft", "exclude", "dpo", "sft"]
+Pooling = Literal["area", "nearest"]
 
 EMPTY = 1e-6
 """Smallest divisor of a region: an empty region has error 0, not NaN."""
@@ -51,10 +52,11 @@ def map_error(errors: Tensor, region: Tensor, channels: int, *, reduction: Reduc
     raise ValueError(f"reduction {reduction!r} is none of region_mean, full_mean, sum")
 
 
-def pool_mask(mask: Tensor, height: int, width: int, *, mode: Literal["area", "nearest"] = "area") -> Tensor:
+def pool_mask(mask: Tensor, height: int, width: int, *, mode: Pooling = "area") -> Tensor:
     """A full-resolution mask [B,1,H,W] (1 = background) on the latent grid [B,1,height,width].
 
-    Area pooling keeps the share of each cell, so that thin structures weaken but do not vanish.
+    Area pooling keeps the share of each cell, so that thin structures weaken but do not vanish; nearest takes the pixel
+    in each cell's corner.
     """
     return F.interpolate(mask.float(), size=(height, width), mode=mode)
 
