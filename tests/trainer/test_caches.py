@@ -250,7 +250,7 @@ def test_a_thin_subject_weakens_by_area_and_vanishes_by_nearest(smoke: RunConfig
 
     warned = train(snapshot.folder, config, tmp_path / "area", cache=tmp_path / "cache")
     assert warned.state == "finished"
-    warnings = [event.code for event in read_events(tmp_path / "area" / "events.jsonl")[0] if event.kind == "warn"]
+    warnings = [event.code for event in read_events(tmp_path / "area" / "events.jsonl")[0] if event.kind == "warning"]
     assert "mask_thin" in warnings
     nearest = apply_overrides(config, {"objective.mask_pooling": "nearest"})
     with pytest.raises(SelfCheckError, match="mask of condition thin leaves only 0 latent cells"):
