@@ -5,13 +5,13 @@ import json
 import resource
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from backend.accounts.csrf import token_for
 
-LENGTH = b"content-length:"
+LENGTH, CHUNKED = b"content-length:", b"transfer-encoding: chunked"
 ANSWERS: tuple[dict[str, Any], ...] = (
     {"outcome": "choice", "choice": "left", "reasons": ["scale"], "seconds": 4.2},
     {"outcome": "choice", "choice": "right", "reasons": ["position"], "seconds": 5.1},
@@ -22,13 +22,14 @@ AHEAD = 2
 
 
 class Connection(asyncio.Protocol):
-    """One connection with one request under way at a time; bodies of images are counted, not kept."""
+    """One connection with one request under way at a time; a body comes with its length or in chunks."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self._waiting: asyncio.Future[tuple[int, bytes]] | None = None
         self._parts: list[bytes] = []
-        self._missing = -1
+        self._missing: int | None = None
+        self._in_chunks = False
         self._head = b""
         self._status = 0
 
@@ -36,7 +37,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]  # a stream transport
 
     def data_received(self, data: bytes) -> None:
-        if self._missing < 0:
+        if self._missing is None:
             self._head += data
             end = self._head.find(b"\r\n\r\n")
             if end < 0:
@@ -44,18 +45,35 @@ class Connection(asyncio.Protocol):
             head = self._head[:end].lower()
             self._status = int(head[9:12])
             place = head.find(LENGTH)
+            self._in_chunks = place < 0 and CHUNKED in head
             self._missing = int(head[place + len(LENGTH) :].split(b"\r\n", 1)[0]) if place >= 0 else 0
             data = self._head[end + 4 :]
             self._head = b""
-        if data:
+        if self._in_chunks:
+            self._head += data
+            if not self._read_chunks():
+                return
+        elif data:
             self._parts.append(data)
             self._missing -= len(data)
         if self._missing == 0:
             body = b"".join(self._parts)
-            self._parts, self._missing = [], -1
+            self._parts, self._missing = [], None
             waiting, self._waiting = self._waiting, None
             if waiting is not None and not waiting.done():
                 waiting.set_result((self._status, body))
+
+    def _read_chunks(self) -> bool:
+        """Takes whole chunks out of what was received; whether that was the last."""
+        while (end := self._head.find(b"\r\n")) >= 0:
+            size = int(self._head[:end], 16)
+            if len(self._head) < end + size + 4:
+                return False
+            self._parts.append(self._head[end + 2 : end + 2 + size])
+            self._head = self._head[end + size + 4 :]
+            if size == 0:
+                return True
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -66,6 +84,10 @@ class Connection(asyncio.Protocol):
         self._waiting = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return self._waiting
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
 
 
 @dataclass
@@ -83,6 +105,17 @@ class Tally:
 
     def note(self, what: str) -> None:
         self.errors[what] = self.errors.get(what, 0) + 1
+
+    def record(self, step: str, began: float, ended: float, warm: float, until: float) -> None:
+        """Counts a step that lies within the measured time."""
+        if began >= warm and ended <= until:
+            self.times[step].append(ended - began)
+
+
+class Worker(Protocol):
+    """Whoever can work until the given moment of `time.perf_counter`; counted from `warm` on."""
+
+    async def work(self, tally: Tally, warm: float, until: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -102,6 +135,20 @@ class Annotator:
             )
         return f"{lines}{extra}\r\n".encode() + body
 
+    async def work(self, tally: Tally, warm: float, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, "127.0.0.1", self.port)
+        screen = Screen(self, connection, tally, warm, until)
+        while time.perf_counter() < until:
+            if screen.items:
+                await screen.answer()
+                continue
+            await screen.claim()
+            if not screen.items:
+                tally.ran_dry += 1
+                await asyncio.sleep(0.05)
+        connection.close()
+
 
 class Screen:
     """One annotator at the judge screen, with the requests that it sends: an answer leases what comes next."""
@@ -113,8 +160,7 @@ class Screen:
         self.turn = 0
 
     def _note(self, step: str, began: float, ended: float) -> None:
-        if began >= self.warm and ended <= self.until:
-            self.tally.times[step].append(ended - began)
+        self.tally.record(step, began, ended, self.warm, self.until)
 
     async def claim(self) -> None:
         """Leases what is missing on the screen and behind it."""
@@ -171,46 +217,29 @@ def _paths(found: str | list[str]) -> list[str]:
     return [found] if isinstance(found, str) else found
 
 
-async def _work(who: Annotator, tally: Tally, until: float, warm: float) -> None:
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(Connection, "127.0.0.1", who.port)
-    screen = Screen(who, connection, tally, warm, until)
-    while time.perf_counter() < until:
-        if screen.items:
-            await screen.answer()
-            continue
-        await screen.claim()
-        if not screen.items:
-            tally.ran_dry += 1
-            await asyncio.sleep(0.05)
-    assert connection.transport is not None
-    connection.transport.close()
-
-
-async def _load(annotators: list[Annotator], seconds: float, warm_seconds: float, on_warm: Callable[[], None]) -> Tally:
+async def _load(workers: Sequence[Worker], seconds: float, warm_seconds: float, at_edge: Callable[[], None]) -> Tally:
     tally = Tally()
     start = time.perf_counter()
-    cpu_before = 0.0
+    cpu: list[float] = []
 
-    async def note_cpu() -> None:
-        nonlocal cpu_before
-        await asyncio.sleep(warm_seconds)
+    async def look_at(moment: float) -> None:
+        await asyncio.sleep(moment - time.perf_counter())
         used = resource.getrusage(resource.RUSAGE_SELF)
-        cpu_before = used.ru_utime + used.ru_stime
-        on_warm()
+        cpu.append(used.ru_utime + used.ru_stime)
+        at_edge()
 
     warm, until = start + warm_seconds, start + warm_seconds + seconds
-    await asyncio.gather(note_cpu(), *(_work(who, tally, until, warm) for who in annotators))
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    tally.seconds, tally.cpu_seconds = seconds, used.ru_utime + used.ru_stime - cpu_before
+    await asyncio.gather(look_at(warm), look_at(until), *(worker.work(tally, warm, until) for worker in workers))
+    tally.seconds, tally.cpu_seconds = seconds, cpu[1] - cpu[0]
     return tally
 
 
-def run_load(annotators: list[Annotator], seconds: float, warm_seconds: float, on_warm: Callable[[], None]) -> Tally:
-    """Lets all annotators work at once; cycles that begin within the warm-up are not counted, `on_warm` ends it."""
+def run_load(workers: Sequence[Worker], seconds: float, warm_seconds: float, at_edge: Callable[[], None]) -> Tally:
+    """Lets all work at once; what begins within the warm-up is not counted. `at_edge` is called when the measured time
+    begins and when it ends."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_load(annotators, seconds, warm_seconds, on_warm))
+        return asyncio.run(_load(workers, seconds, warm_seconds, at_edge))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_load(annotators, seconds, warm_seconds, on_warm))
+        return runner.run(_load(workers, seconds, warm_seconds, at_edge))
