@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Viewpoint = Literal["level", "top"]
 Reason = Literal["scale", "position", "viewpoint"]
+VIEWPOINTS: tuple[Viewpoint, ...] = get_args(Viewpoint)
 
 SIZE = 64
 """Side of every image in pixels."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainer.spatialworld.conditions import conditions_of
-from trainer.spatialworld.geometry import REASONS, Verdict
+from trainer.spatialworld.geometry import REASONS, VIEWPOINTS, Verdict
 from trainer.spatialworld.judge import judge_many, roughness
 from trainer.spatialworld.scenes import Condition
 from trainer.spatialworld.subjects import Split
@@ -41,7 +41,7 @@ def summarise(verdicts: Sequence[Verdict], conditions: Sequence[Condition]) -> d
     report["cant_tell"] = _share(sum(v.rational is None for v in verdicts), count)
     for reason in REASONS:
         report[reason] = _share(sum(reason in v.reasons for v in verdicts), count)
-    for viewpoint in ("level", "top"):
+    for viewpoint in VIEWPOINTS:
         part = [v for v, c in zip(verdicts, conditions, strict=True) if c.spec.viewpoint == viewpoint]
         report[f"rational_{viewpoint}"] = _share(sum(v.rational is True for v in part), len(part))
     for word in ("surface", "light"):

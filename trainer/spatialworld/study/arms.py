@@ -26,7 +26,9 @@ from trainer.spatialworld.study.scale import Study
 Overrides = Mapping[str, Any]
 
 CAPO = {"objective.capo.weight": 0.25, "objective.capo.share": 0.5}
-SCPO = {"objective.scpo.weight": 0.1, "objective.scpo.share": 0.5}
+SCPO = {"objective.scpo.share": 0.5}
+"""The weight is what its trials vary."""
+SCPO_WEIGHT = "objective.scpo.weight"
 WHOLE = {"objective.t_min": 0.0}
 ALONE = {"objective.replay.weight": 0.0}
 
@@ -49,7 +51,6 @@ class Arm:
         return self.like or self.name
 
 
-ALL_WEIGHTS = {"training.method": "full"}
 SFT = {"objective.preference": "none"}
 DPO = {"objective.preference": "dpo"}
 ARMS: tuple[Arm, ...] = (
@@ -72,7 +73,7 @@ ARMS: tuple[Arm, ...] = (
     Arm("mask_dpo_plain", "MaskDPO at all timesteps, no replay", "windows", {**WHOLE, **ALONE}),
     Arm("dpo_plain", "Diffusion-DPO at all timesteps, no replay", "windows", {**DPO, **WHOLE, **ALONE}),
     Arm("full_plain", "all three at all timesteps, no replay", "windows",
-        {**CAPO, **SCPO, **WHOLE, **ALONE}, like="mask_dpo_plain"),
+        {**CAPO, **SCPO, SCPO_WEIGHT: 0.02, **WHOLE, **ALONE}, like="mask_dpo_plain"),
     Arm("sft_same_compute", "SFT, as long as the full objective takes", "compute", SFT, like="sft",
         same_compute_as="full"),
     Arm("mask_dpo_same_compute", "MaskDPO, as long as the full objective takes", "compute", like="mask_dpo",
@@ -86,8 +87,6 @@ ARMS: tuple[Arm, ...] = (
         {"objective.auto_beta.target": 0.4}, like="mask_dpo"),
     Arm("tracked_noise", "MaskDPO at the candidates' own noise", "options",
         {"objective.noise": "tracked"}, like="mask_dpo"),
-    Arm("all_weights", "MaskDPO, all weights instead of a LoRA", "options", ALL_WEIGHTS),
-    Arm("sft_all_weights", "SFT, all weights instead of a LoRA", "options", {**SFT, **ALL_WEIGHTS}),
     Arm("reason_weights", "MaskDPO, viewpoint errors weigh double", "options",
         {"objective.reason_weights.viewpoint": 2.0}, like="mask_dpo"),
 )  # fmt: skip
@@ -97,14 +96,21 @@ RATE = "optimizer.learning_rate"
 PREFERENCE_TRIALS: tuple[Overrides, ...] = tuple(
     {"objective.beta": beta, RATE: rate, "objective.t_min": t_min}
     for beta, rate, t_min in (
-        (100.0, 2e-3, 0.8), (100.0, 1e-3, 0.8), (300.0, 1e-3, 0.7), (300.0, 2e-3, 0.8),
-        (30.0, 2e-3, 0.7), (1000.0, 1e-3, 0.8), (100.0, 2e-3, 0.6), (30.0, 4e-3, 0.8),
+        (100.0, 2e-3, 0.8), (300.0, 2e-3, 0.8), (30.0, 2e-3, 0.8), (100.0, 2e-3, 0.7),
+        (100.0, 1e-3, 0.8), (300.0, 1e-3, 0.7), (100.0, 4e-3, 0.8), (1000.0, 1e-3, 0.8),
+    )
+)  # fmt: skip
+SCPO_TRIALS: tuple[Overrides, ...] = tuple(
+    {"objective.beta": beta, RATE: rate, "objective.t_min": 0.8, SCPO_WEIGHT: weight}
+    for beta, rate, weight in (
+        (100.0, 2e-3, 0.02), (100.0, 2e-3, 0.005), (100.0, 2e-3, 0.05), (300.0, 2e-3, 0.02),
+        (30.0, 2e-3, 0.02), (100.0, 1e-3, 0.02), (300.0, 2e-3, 0.005), (100.0, 2e-3, 0.1),
     )
 )  # fmt: skip
 SFT_TRIALS: tuple[Overrides, ...] = tuple(
     {RATE: rate, "objective.replay.t_min": t_min}
     for rate, t_min in (
-        (2e-3, 0.4), (1e-3, 0.4), (4e-3, 0.4), (2e-3, 0.0), (4e-3, 0.6), (5e-4, 0.4), (8e-3, 0.4), (1e-3, 0.0),
+        (4e-3, 0.4), (2e-3, 0.4), (8e-3, 0.4), (4e-3, 0.6), (4e-3, 0.0), (2e-3, 0.0), (8e-3, 0.6), (1e-3, 0.4),
     )
 )  # fmt: skip
 PLAIN_TRIALS: tuple[Overrides, ...] = tuple(
@@ -123,15 +129,15 @@ def arms_of(study: Study) -> list[Arm]:
 
 
 def trials_of(arm: Arm, count: int) -> list[Overrides]:
-    """The settings tried for an arm; all weights take a tenth of a LoRA's learning rates."""
-    trials = PREFERENCE_TRIALS[:count]
+    """The settings tried for an arm."""
+    trials = PREFERENCE_TRIALS
     if arm.overrides.get("objective.preference") == "none":
-        trials = SFT_TRIALS[:count]
+        trials = SFT_TRIALS
     elif "objective.t_min" in arm.overrides:
-        trials = PLAIN_TRIALS[:count]
-    if arm.overrides.get("training.method") != "full":
-        return list(trials)
-    return [{**trial, RATE: trial[RATE] * 0.1} for trial in trials]
+        trials = PLAIN_TRIALS
+    elif "objective.scpo.share" in arm.overrides:
+        trials = SCPO_TRIALS
+    return list(trials[:count])
 
 
 def common_config(study: Study, steps: int, seed: int) -> RunConfig:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer.evaluation.subject import boundary_coherence, foreground_error, subject_expansion
-from trainer.spatialworld.geometry import REASONS
+from trainer.spatialworld.geometry import REASONS, VIEWPOINTS
 from trainer.spatialworld.judge import roughness
 from trainer.spatialworld.scenes import Condition
+from trainer.spatialworld.study.held_out import held_out_rows
 from trainer.spatialworld.study.pairs import Chosen
 from trainer.spatialworld.study.pool import CANT_TELL, Candidates, pasted
 
@@ -22,6 +23,8 @@ Measures = dict[str, np.ndarray]
 
 TITLES = {
     "rational": "rational",
+    "rational_level": "rational, seen level",
+    "rational_top": "rational, seen from above",
     "scale": "scale broken",
     "position": "position broken",
     "viewpoint": "viewpoint broken",
@@ -41,7 +44,10 @@ TITLES = {
     "elo": "Elo",
 }
 """Measures by their key in results.json, in the report's order."""
-SHARES = ("rational", *REASONS, "cant_tell", "asked_surface", "asked_light", "text", "accuracy")
+SHARES = (
+    "rational", "rational_level", "rational_top", *REASONS, "cant_tell", "asked_surface", "asked_light", "text",
+    "accuracy",
+)  # fmt: skip
 """Measures that are shares, shown in per cent."""
 SMALLER_IS_BETTER = (*REASONS, "cant_tell", "foreground_error", "expansion", "d_win")
 
@@ -49,15 +55,19 @@ SMALLER_IS_BETTER = (*REASONS, "cant_tell", "foreground_error", "expansion", "d_
 def measure_images(found: Candidates, conditions: Sequence[Condition]) -> Measures:
     """Float32 [C, K] by condition and draw (both diversities [C]); NaN where a measure does not apply.
 
-    ``foreground_error`` reads the images before the true subject is pasted, all others after it. ``text`` is the share
-    of the words asked for (surface, light) that the judge reads in the background. ``diversity`` is the mean absolute
-    difference of two draws' backgrounds over all pairs of draws. What a model no longer gets wrong takes diversity away
-    as well, so ``rational_diversity`` is the same over pairs of rational draws.
+    ``rational_level`` and ``rational_top`` are of the subjects seen so. ``foreground_error`` reads the images before
+    the true subject is pasted, all others after it. ``text`` is the share of the words asked for (surface, light) that
+    the judge reads in the background. ``diversity`` is the mean absolute difference of two draws' backgrounds over all
+    pairs of draws. What a model no longer gets wrong takes diversity away as well, so ``rational_diversity`` is the
+    same over pairs of rational draws.
     """
     shape = found.rational.shape
     masks = np.stack([condition.mask for condition in conditions])
     measures: Measures = {name: np.full(shape, np.nan, np.float32) for name in PER_IMAGE}
     measures["rational"] = (found.rational == 1).astype(np.float32)
+    for viewpoint in VIEWPOINTS:
+        subjects = np.array([condition.spec.viewpoint == viewpoint for condition in conditions])
+        measures[f"rational_{viewpoint}"] = np.where(subjects[:, None], measures["rational"], np.nan)
     measures["cant_tell"] = (found.rational == CANT_TELL).astype(np.float32)
     for reason in REASONS:
         measures[reason] = np.char.find(found.reasons, reason).__ge__(0).astype(np.float32)
@@ -107,48 +117,22 @@ def measure_pairs(
     Noise and timestep are one draw a pair, shared by winner and loser and by every arm, and uniform over all timesteps
     whatever the arm was trained on. ``accuracy`` is the share of pairs on which the winner gained more.
     """
+    import torch
+
+    from trainer.objectives import region_error
+
     found: dict[str, list[float]] = {"d_win": [], "d_lose": []}
     for start in range(0, len(pairs), AT_ONCE):
-        part = pairs[start : start + AT_ONCE]
-        for name, draws in (("d_win", [pair.win for pair in part]), ("d_lose", [pair.lose for pair in part])):
-            chosen = [conditions[pair.condition] for pair in part]
-            images = [
-                pasted(base.raw[pair.condition, k], c) for pair, k, c in zip(part, draws, chosen, strict=True)
-            ]  # fmt: skip
-            found[name] += _error_changes(policy, reference, images, chosen, start)
+        both = held_out_rows(reference, base, conditions, pairs[start : start + AT_ONCE], first=start)
+        for name, rows in zip(found, both, strict=True):
+            with torch.no_grad():
+                before, after = (
+                    region_error(rows.predicted(model), rows.target, rows.background) for model in (reference, policy)
+                )
+            found[name] += [float(value) for value in after - before]
     measures = {name: np.array(values, np.float32) for name, values in found.items()}
     return measures | {"accuracy": (measures["d_win"] < measures["d_lose"]).astype(np.float32)}
 
 
 AT_ONCE = 16
 """Pairs a forward."""
-
-
-def _error_changes(
-    policy: Backbone,
-    reference: Backbone,
-    images: Sequence[np.ndarray],
-    conditions: Sequence[Condition],
-    first: int,
-) -> list[float]:
-    """Policy's minus reference's error on the background, by image."""
-    import torch
-
-    from trainer.data.source import to_mask, to_tensor
-    from trainer.noise import gaussian, timestep
-    from trainer.objectives import pool_mask, region_error
-
-    masks = to_mask([condition.mask for condition in conditions])
-    clean = reference.encode_images(to_tensor(images))
-    known = reference.encode_condition(to_tensor([condition.image for condition in conditions]), masks)
-    text = reference.encode_text([condition.prompt for condition in conditions])
-    items = [f"held-out {first + i}" for i in range(len(images))]
-    noise = torch.stack([gaussian(tuple(clean.shape[1:]), 0, item, 0) for item in items]).to(clean)
-    t = torch.tensor([timestep(0.0, 1.0, 0, item, 0) for item in items]).to(clean)
-    noisy, target = reference.noisy(clean, noise, t), reference.target(clean, noise, t)
-    region = pool_mask(masks, *clean.shape[2:]).to(clean)
-    with torch.no_grad():
-        before, after = (
-            region_error(model.predict(noisy, t, known, text), target, region) for model in (reference, policy)
-        )
-    return [float(value) for value in after - before]

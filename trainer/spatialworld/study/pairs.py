@@ -15,7 +15,8 @@ from trainer.spatialworld.scenes import Condition
 from trainer.spatialworld.study.conditions import noise_seed
 from trainer.spatialworld.study.pool import Candidates, pasted
 
-HIGH_CONTRAST = 0.5
+HIGH_CONTRAST = "high_contrast"
+LEAST_MARGIN = 0.5
 """Least |margin| of winner and loser of a high-contrast pair, in tolerances of the rule that decides."""
 LEAST_ERROR = 0.02
 """Error rate that a posterior assumes at least: nobody is taken for infallible."""
@@ -82,9 +83,9 @@ def _allowed(
     for win in np.flatnonzero(posterior[condition] > middle):
         for lose in np.flatnonzero(posterior[condition] < middle):
             margins = np.abs(candidates.margin[condition, [win, lose]])
-            if rule.choose == "high_contrast" and margins.min() < HIGH_CONTRAST:
+            if rule.choose == HIGH_CONTRAST and margins.min() < LEAST_MARGIN:
                 continue
-            if rule.choose not in ("all", "high_contrast") and candidates.reasons[condition, lose] != rule.choose:
+            if rule.choose not in ("all", HIGH_CONTRAST) and candidates.reasons[condition, lose] != rule.choose:
                 continue
             yield int(win), int(lose)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from trainer.spatialworld.study.arms import ARMS, Arm, arms_of, config_of, trials_of
-from trainer.spatialworld.study.pairs import PairRule
+from trainer.spatialworld.study.conflict import ConflictTask
+from trainer.spatialworld.study.pairs import HIGH_CONTRAST, PairRule
 from trainer.spatialworld.study.scale import Study
 from trainer.spatialworld.study.tasks import (
     ARMS_GROUP,
@@ -44,19 +46,24 @@ def candidate_tasks(study: Study) -> list[Task]:
 
 def pair_tasks(study: Study) -> list[Task]:
     """Phase 2: the base's measures and the frozen pairs."""
-    rules = {MAIN: PairRule(study.scale.pairs)} | data_rules(study)
-    return [BaseTask(), *(SnapshotTask(name, rule) for name, rule in rules.items())]
+    rules = {MAIN: usual_rule(study)} | data_rules(study)
+    return [BaseTask(), ConflictTask(), *(SnapshotTask(name, rule) for name, rule in rules.items())]
+
+
+def usual_rule(study: Study) -> PairRule:
+    """How pairs are chosen where that is not the question: of high contrast, as the paper's."""
+    return PairRule(study.scale.pairs, choose=HIGH_CONTRAST)
 
 
 def data_rules(study: Study) -> dict[str, PairRule]:
     """The pairs of the data questions, by the snapshot's name."""
-    scale = study.scale
+    scale, usual = study.scale, usual_rule(study)
     few = max((count for count in scale.data_pairs if count < scale.pairs), default=scale.pairs)
-    rules = {f"pairs-{count}": PairRule(count) for count in scale.data_pairs if count != scale.pairs}
-    rules |= {f"error-{error:.0%}".rstrip("%"): PairRule(scale.pairs, error=error) for error in scale.data_errors}
+    rules = {f"pairs-{count}": replace(usual, count=count) for count in scale.data_pairs if count != scale.pairs}
+    rules |= {f"error-{error:.0%}".rstrip("%"): replace(usual, error=error) for error in scale.data_errors}
     rules |= {f"choice-{choice}": PairRule(few, choose=choice) for choice in scale.data_choices}
     if scale.data_labels:
-        rules["labels"] = PairRule(scale.pairs, error=LABEL_ERROR, annotators=LABEL_ANNOTATORS)
+        rules["labels"] = replace(usual, error=LABEL_ERROR, annotators=LABEL_ANNOTATORS)
     return rules
 
 

@@ -12,6 +12,7 @@ from trainer.spatialworld.study import plots
 from trainer.spatialworld.study.arms import ARMS, BASE
 from trainer.spatialworld.study.conditions import conditions_for
 from trainer.spatialworld.study.measures import SHARES, TITLES
+from trainer.spatialworld.study.pairs import HIGH_CONTRAST
 from trainer.spatialworld.study.plan import DATA_ARM
 from trainer.spatialworld.study.results import ANNOTATOR_ERROR, COMPARED_MEASURES, collect
 from trainer.spatialworld.study.scale import Study
@@ -77,6 +78,9 @@ def _with_main(result: Json, question: str, variants: Json) -> list[tuple[str, J
         found = sorted([*found, (str(result["pairs"]), main)], key=lambda item: int(item[0]))
     elif main and question == "error":
         found = [("0", main), *sorted(found, key=lambda item: int(item[0]))]
+    elif question == "choice" and found:
+        same = [item for item in result["data"].get("pairs", {}).values() if item["pairs"] == found[0][1]["pairs"]]
+        found += [(HIGH_CONTRAST, item) for item in same]
     return found
 
 
@@ -135,6 +139,10 @@ def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
             "An interval that holds 0 shows no difference."
         )
         yield _differences_table(result)
+    if result["conflict"]:
+        yield "## The foreground's part of DPO's gradient"
+        yield CONFLICT_TEXT
+        yield _conflict_table(result["conflict"])
     if result["data"]:
         yield "## Data questions"
         yield f"Asked with {NAMES[DATA_ARM]} at its chosen settings, {_seeds(result['sizes']['data_seeds'])}."
@@ -162,8 +170,8 @@ def _preface(result: Json) -> str:
     sizes = result["sizes"]
     words = (
         f"Written by `{result['command']}` from `study/results.json`. {len(result['arms'])} arms, "
-        f"{_seeds(sizes['seeds'])}, {result['pairs']} pairs by the exact judge from {sizes['conditions']} "
-        f"conditions with {sizes['pool_draws']} candidates each, {sizes['steps']} steps of "
+        f"{_seeds(sizes['seeds'])}, {result['pairs']} high-contrast pairs by the exact judge from "
+        f"{sizes['conditions']} conditions with {sizes['pool_draws']} candidates each, {sizes['steps']} steps of "
         f"{sizes['pairs_per_step']} pairs, LoRA of rank {sizes['rank']}. Measured on {sizes['test_conditions']} "
         f"conditions of held-out subjects, {sizes['draws']} images each, {sizes['sampling_steps']} sampling steps. "
         "Intervals are 95 %, by resampling conditions and training seeds. The objectives are our reading of the paper."
@@ -178,7 +186,7 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 TABLES = (
-    ("rational", "scale", "position", "viewpoint", "cant_tell", "elo"),
+    ("rational", "rational_level", "rational_top", "scale", "position", "viewpoint", "cant_tell", "elo"),
     ("foreground_error", "expansion", "coherence", "text", "diversity", "rational_diversity", "d_win", "d_lose"),
 )
 """What is wanted, and what must not be paid for it."""
@@ -225,6 +233,24 @@ def _differences_table(result: Json) -> str:
         for pair, found in result["differences"].items()
     ]
     return _table(["", *(TITLES[measure] for measure in COMPARED_MEASURES)], body)
+
+
+CONFLICT_TEXT = (
+    "Winner and loser share the foreground, so Diffusion-DPO pulls one and the same target both ways there, and "
+    "MaskDPO leaves these pulls out. Gradients of the margin by all weights of the base, on held-out pairs, medians: "
+    "how much of the foreground's two pulls is left after they have cancelled, what that weighs against the "
+    "background's part, and the cosine of Diffusion-DPO's gradient with MaskDPO's. Where it is 1, the two do the same."
+)
+
+
+def _conflict_table(found: Sequence[Json]) -> str:
+    body = [
+        [f"{row['t_min']:g} to 1", row["subjects"], str(row["pairs"]), f"{100 * row['share']:.0f} %",
+         f"{100 * row['left']:.0f} %", f"{100 * row['weight']:.1f} %", f"{row['alike']:.4f}"]
+        for row in found
+    ]  # fmt: skip
+    head = ["t", "subjects", "pairs", "foreground's area", "left of its pulls", "against the background's", "cosine"]
+    return _table(head, body)
 
 
 def _data_table(result: Json) -> str:

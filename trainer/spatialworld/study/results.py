@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from trainer.spatialworld.study.arms import BASE, arms_of, trials_of
+from trainer.spatialworld.study.conflict import CONFLICT
 from trainer.spatialworld.study.expectations import expectations
 from trainer.spatialworld.study.measures import TITLES
 from trainer.spatialworld.study.plan import all_tasks, chosen_settings, data_rules, overrides_of, steps_of, trial_score
@@ -74,6 +75,7 @@ def collect(study: Study, command: str) -> dict[str, Any]:
         "complete": all(task.done(study) for task in all_tasks(study)),
         **_circumstances(study, command),
         "judge": _read(study.root / JUDGE),
+        "conflict": _read(study.root / CONFLICT),
         "arms": {name: _estimates(some) for name, some in found.items()},
     }
     if BASE in found:

@@ -58,10 +58,10 @@ SMOKE = Scale(
     groups=(), data_seeds=(0,), judged_scenes=60, chunk=12,
 )  # fmt: skip
 CPU = Scale(
-    name="cpu", conditions=480, pool_draws=8, pairs=2000, test_conditions=128, draws=4, test_pairs=128,
-    trial_conditions=96, trials=4, trial_steps=40, steps=100, pairs_per_step=8, replay_per_step=16, rank=32,
+    name="cpu", conditions=480, pool_draws=8, pairs=2000, test_conditions=160, draws=2, test_pairs=128,
+    trial_conditions=192, trials=4, trial_steps=50, steps=120, pairs_per_step=8, replay_per_step=16, rank=32,
     sampling_steps=8, seeds=(0, 1, 2), groups=("readings", "windows", "compute", "options"), data_seeds=(0,),
-    data_pairs=(50, 200, 800, 5000), data_errors=(0.1, 0.2, 0.4), data_choices=("high_contrast", "scale"),
+    data_pairs=(50, 200, 800, 5000), data_errors=(0.1, 0.2, 0.4), data_choices=("all", "scale"),
     data_labels=("hard", "soft"),
 )  # fmt: skip
 GPU = Scale(
@@ -69,7 +69,7 @@ GPU = Scale(
     trial_conditions=250, trials=8, trial_steps=600, steps=2000, pairs_per_step=32, replay_per_step=64, rank=64,
     sampling_steps=16, seeds=(0, 1, 2, 3, 4), groups=("readings", "windows", "compute", "options"),
     data_seeds=(0, 1, 2), data_pairs=(50, 200, 800, 2000, 5000), data_errors=(0.1, 0.2, 0.3, 0.4),
-    data_choices=("high_contrast", "scale", "position", "viewpoint"), data_labels=("hard", "soft"), chunk=64,
+    data_choices=("all", "scale", "position", "viewpoint"), data_labels=("hard", "soft"), chunk=64,
     pretrain_steps=20_000,
 )  # fmt: skip
 SCALES = {scale.name: scale for scale in (SMOKE, CPU, GPU)}

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from trainer.backbones.load import load_backbone
+from trainer.backbones.protocol import Backbone
+from trainer.objectives import dpo_loss, region_error
 from trainer.spatialworld.scenes import Plan, make_scene
 from trainer.spatialworld.study import plots
 from trainer.spatialworld.study.arms import ARMS, config_of
 from trainer.spatialworld.study.conditions import conditions_for, noise_seed
+from trainer.spatialworld.study.conflict import foreground_conflict
 from trainer.spatialworld.study.expectations import expectations
+from trainer.spatialworld.study.held_out import Rows, held_out_rows
 from trainer.spatialworld.study.judge_check import check_judge, drawn_diversity
 from trainer.spatialworld.study.measures import measure_images
 from trainer.spatialworld.study.pairs import PairRule, annotate, choose_pairs
@@ -92,6 +98,8 @@ def test_measures_of_drawn_scenes_are_what_was_drawn(candidates: Candidates) -> 
     conditions = [c for c in conditions_for("train", 24) if c.spec.viewpoint == "level"][:6]
     measures = measure_images(candidates, conditions)
     assert np.array_equal(measures["rational"], np.tile([1, 1, 0, 0], (6, 1)))
+    assert np.array_equal(measures["rational_level"], measures["rational"])
+    assert np.isnan(measures["rational_top"]).all()
     assert np.array_equal(measures["position"][:, 2], np.ones(6))
     assert np.nanmean(measures["asked_light"]) == 1
     assert np.nanmean(measures["asked_surface"][:, :2]) == 1
@@ -113,6 +121,31 @@ def test_diversity_among_rational_images_leaves_hallucinations_out(candidates: C
     first, second = (candidates.raw[1, k][background].astype(float) / 255 for k in range(2))
     assert measures["rational_diversity"][1] == pytest.approx(np.abs(first - second).mean(), rel=1e-5)
     assert np.nanmean(measures["rational_diversity"]) < np.mean(measures["diversity"])
+
+
+def test_the_foregrounds_part_is_what_tells_the_two_objectives_gradients_apart(candidates: Candidates) -> None:
+    conditions = [c for c in conditions_for("train", 24) if c.spec.viewpoint == "level"][:6]
+    pairs = choose_pairs(candidates, PairRule(4))
+    found = foreground_conflict(load_backbone("spatialworld"), candidates, conditions, pairs)
+    backbone = load_backbone("spatialworld")
+    backbone.train_fully(copy_reference=False)
+    cosines = []
+    for index, pair in enumerate(pairs):
+        win, lose = held_out_rows(backbone, candidates, conditions, [pair], first=index)
+        ours, plain = (_gradient(backbone, win, lose, region) for region in (win.background, win.background * 0 + 1))
+        cosines.append(float(torch.nn.functional.cosine_similarity(ours, plain, dim=0)))
+    assert found[0]["alike"] == pytest.approx(np.median(cosines), abs=1e-3)
+    assert {(row["t_min"], row["subjects"]) for row in found} == {
+        (t_min, subjects) for t_min in (0.0, 0.8) for subjects in ("all", "largest quarter")
+    }
+    assert all(0 < row["left"] <= 1 and row["weight"] > 0 for row in found)
+
+
+def _gradient(backbone: Backbone, win: Rows, lose: Rows, region: torch.Tensor) -> torch.Tensor:
+    """Of DPO's loss inside a region, at the reference, by all weights."""
+    errors = [region_error(rows.predicted(backbone), rows.target, region) for rows in (win, lose)]
+    loss = dpo_loss(*errors, *(error.detach() for error in errors), beta=100.0).losses.sum()
+    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(backbone.trainable().values()))])
 
 
 def test_rational_scenes_differ_less_than_the_mixture_does() -> None:
