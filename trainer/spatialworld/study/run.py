@@ -29,6 +29,8 @@ from trainer.spatialworld.study.scale import SCALES, Study, spend_seconds
 from trainer.spatialworld.study.tasks import Interrupted, Task
 
 SETTINGS = "study.json"
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": 2**32, "MALLOC_TRIM_THRESHOLD_": 2**33}
+"""Bytes: what a worker's allocator keeps for itself."""
 
 
 def open_study(scale: str, out: Path, base: str | None, workers: int | None) -> Study:
@@ -146,7 +148,9 @@ def _executor(study: Study) -> Iterator[ProcessPoolExecutor | None]:
     if study.workers == 1:
         yield None
         return
-    os.environ.setdefault("OMP_NUM_THREADS", str(study.threads))
+    # Else glibc gives freed memory back and asks for it anew at each operation: a tenth of the time.
+    for name, value in {"OMP_NUM_THREADS": study.threads, **KEEP_MEMORY}.items():
+        os.environ.setdefault(name, str(value))
     executor = ProcessPoolExecutor(study.workers, mp_context=get_context("spawn"), initializer=_live_with_parent)
     try:
         yield executor
