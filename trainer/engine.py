@@ -138,8 +138,9 @@ class _Run:
         self.snapshot = snapshot
 
         self.backbone = load_backbone(
-            config.model.base, revision=config.model.revision, dtype=config.model.dtype, device=self.processes.device
-        )
+            config.model.base, revision=config.model.revision, dtype=config.model.dtype,
+            device=self.processes.device, encoders=False,
+        )  # fmt: skip
         self._announce()
         try:
             self._prepare(snapshot, force=force)
@@ -172,9 +173,11 @@ class _Run:
         full = config.training.method == "full"
         self.processes.check_forwards(len(self.schedule.slots), sharded=full)
         self.data, self.builder = self.schedule.data, self.schedule.builder
-        self.grid = Grid(snapshot, backbone, config.samples)
+        self.grid = Grid(self.data, backbone, config.samples)
         backbone.drop_text_encoders()
-        if not self.grid:
+        if self.grid:
+            backbone.load_encoders("vae", "Images are shown as training goes on (samples.every)")
+        else:
             backbone.drop_vae()
         add_policy(config, backbone, self.processes)
         self.policy = Policy(config, backbone)

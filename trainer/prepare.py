@@ -2,6 +2,7 @@
 
 ::
 
+    <cache>/encoders.json                          which text encoders and autoencoder a base has, by what they are
     <cache>/encoded/<hash>.safetensors             latents, conditioning, regions and texts, by content
     <cache>/reference-<name>/reference.json        which weights, compute type and noise the maps belong to
     <cache>/reference-<name>/<hash>.safetensors    error maps of the reference
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from trainer.backbones.families import resolve_base
 from trainer.backbones.load import compute_type, load_backbone
 from trainer.contract.snapshot import verify_snapshot
+from trainer.data.encoders import remembered_prints
 from trainer.data.shards import ShardStore, content_key
 from trainer.fingerprint import fingerprint
 from trainer.parallel import ALONE, Processes
@@ -47,7 +49,8 @@ def fill_cache(
 
     Raises TrainerError for a snapshot, model or cache that cannot be used.
     """
-    backbone = load_backbone(config.model.base, revision=config.model.revision, dtype=config.model.dtype)
+    model = config.model
+    backbone = load_backbone(model.base, revision=model.revision, dtype=model.dtype, encoders=False)
     schedule = prepare(config, verify_snapshot(snapshot_folder), backbone, cache, progress)
     found = {"encoded": len(ShardStore(cache / ENCODED))}
     if config.reference.source == "cache":
@@ -87,9 +90,15 @@ def prepare(
     progress: Progress | None = None,
     processes: Processes = ALONE,
 ) -> Schedule:
-    """The schedule of a run, with everything it needs encoded; goes on where an earlier build was cut short."""
-    schedule = Schedule(config, snapshot, backbone, ShardStore(cache / ENCODED), processes.count)
+    """The schedule of a run, with everything it needs encoded; goes on where an earlier build was cut short.
+
+    The backbone's encoders are loaded where something is missing, or where it is not remembered which they are.
+    """
+    store = ShardStore(cache / ENCODED)
+    prints = processes.once(lambda: remembered_prints(backbone, cache))
+    schedule = Schedule(config, snapshot, backbone, store, prints, processes.count)
     schedule.data.encode(schedule.crops(), progress, processes)
+    backbone.no_text = schedule.data.nothing()
     return schedule
 
 

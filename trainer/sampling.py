@@ -59,16 +59,13 @@ def with_text(backbone: Backbone, conditions: Sequence[tuple[Pixels, Pixels, str
 
 def prompted(snapshot: Snapshot, backbone: Backbone, rows: Sequence[tuple[Condition, int]]) -> list[Prompted]:
     """Conditions of a snapshot, all of one size, each with a seed."""
-    loaded = [
-        (
-            load_pixels(snapshot.path(row.image), "RGB", row.image),
-            load_pixels(snapshot.path(row.mask), "L", row.mask),
-            row.prompt,
-            seed,
-        )
-        for row, seed in rows
-    ]
-    return with_text(backbone, loaded)
+    return with_text(backbone, [(*condition_pixels(snapshot, row), row.prompt, seed) for row, seed in rows])
+
+
+def condition_pixels(snapshot: Snapshot, row: Condition) -> tuple[Pixels, Pixels]:
+    """Image [H,W,3] and mask [H,W] of a condition."""
+    image = load_pixels(snapshot.path(row.image), "RGB", row.image)
+    return image, load_pixels(snapshot.path(row.mask), "L", row.mask)
 
 
 @torch.no_grad()

@@ -11,11 +11,13 @@ from trainer.contract.snapshot import Pair, Snapshot
 from trainer.data.order import PairOrder
 from trainer.data.rows import Row, RowBuilder, slots_of
 from trainer.data.source import Crop, TrainingData
+from trainer.evaluation.grid import shown_conditions
 from trainer.reference import batches_of_rows
 from trainer.terms import counts_of
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone
+    from trainer.data.encoders import Prints
     from trainer.data.shards import ShardStore
 
 HELD_OUT_AT_ONCE = 16
@@ -26,7 +28,13 @@ class Schedule:
     """Pairs, slots and rows of each step: functions of config and snapshot, not of where a run stands."""
 
     def __init__(
-        self, config: RunConfig, snapshot: Snapshot, backbone: Backbone, store: ShardStore, processes: int = 1
+        self,
+        config: RunConfig,
+        snapshot: Snapshot,
+        backbone: Backbone,
+        store: ShardStore,
+        prints: Prints | None = None,
+        processes: int = 1,
     ) -> None:
         training = config.training
         micro_batch = training.micro_batch or -(-training.pairs_per_step // processes)
@@ -34,7 +42,7 @@ class Schedule:
         self._steps = training.steps
         self.data = TrainingData(
             snapshot, backbone, held_out_pairs=held_out, store=store, encode_batch=training.encode_batch,
-            mask_pooling=config.objective.mask_pooling,
+            mask_pooling=config.objective.mask_pooling, prints=prints, shown=shown_conditions(snapshot, config.samples),
         )  # fmt: skip
         draws = config.reference.draws if config.reference.source == "cache" else None
         self.builder = RowBuilder(self.data, backbone, config.objective, training.seed, draws)

@@ -274,6 +274,51 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(
     assert (copy.adapter / LORA_FILE).read_bytes() == (run.adapter / LORA_FILE).read_bytes()
 
 
+def without_weights(folder: Path, *parts: str) -> None:
+    for part in parts:
+        for file in (folder / part).glob("*.safetensors*"):
+            file.unlink()
+
+
+def test_a_complete_cache_needs_no_encoders(
+    case: Case, config: RunConfig, snapshot_folder: Path, tmp_path: Path
+) -> None:
+    """A base whose text encoders are gone, and then the weights of its autoencoder, is trained from the cache alone;
+    what the cache lacks is said."""
+    from trainer.backbones.families import FAMILIES, resolve_base
+    from trainer.engine import train
+
+    base, cache = tmp_path / "base", tmp_path / "cache"
+    shutil.copytree(resolve_base(f"{case.family}_debug").path, base)
+    name = f"{base}+{base / 'controlnet'}" if FAMILIES[case.family].controlnets else str(base)
+    few = {"model.base": name, "training.steps": 1, "samples.every": 1, "validation.every": 1}
+
+    def run(out: str, **more: Any) -> RunFolder:
+        folder = RunFolder(tmp_path / out)
+        train(snapshot_folder, apply_overrides(config, {**few, **more}), folder.root, cache=cache)
+        return folder
+
+    first = run("first")
+    for encoder in FAMILIES[case.family].load_class().encoder_names:
+        shutil.rmtree(base / encoder, ignore_errors=True)
+    second = run("second")
+    for file in ("adapter/" + LORA_FILE, *(f"samples/step-000001/{p.name}" for p in first.samples(1).iterdir())):
+        assert (second.root / file).read_bytes() == (first.root / file).read_bytes(), file
+    without_weights(base, "vae")
+    third = run("third", **{"samples.every": 0})
+    assert (third.adapter / LORA_FILE).read_bytes() == (first.adapter / LORA_FILE).read_bytes()
+    with pytest.raises(ModelError, match=r"samples.every\), but the autoencoder of .*base cannot be loaded: "):
+        run("fourth")
+    with pytest.raises(ModelError, match=r"cache.encoded lacks images or conditions of this run, but the autoencoder"):
+        run("fifth", **{"objective.capo.scale_min": 0.7})
+    for shard in (cache / "encoded").iterdir():
+        shard.unlink()
+    with pytest.raises(
+        ModelError, match=r"cache.encoded lacks texts of this run, but the text encoders of .*base cannot be"
+    ):
+        run("sixth", **{"samples.every": 0})
+
+
 def test_the_adapter_changes_its_own_pipeline(case: Case, run: RunFolder) -> None:
     backbone, pipeline = load(case), fresh_pipeline(case)
     noise = noise_for(backbone)

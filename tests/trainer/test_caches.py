@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -255,3 +256,23 @@ def test_a_thin_subject_weakens_by_area_and_vanishes_by_nearest(smoke: RunConfig
     nearest = apply_overrides(config, {"objective.mask_pooling": "nearest"})
     with pytest.raises(SelfCheckError, match="mask of condition thin leaves only 0 latent cells"):
         train(snapshot.folder, nearest, tmp_path / "nearest", cache=tmp_path / "cache")
+
+
+def test_other_encoders_in_the_same_folder_are_noticed(
+    smoke: RunConfig, pipeline_folder: Path, snapshot_folder: Path, tmp_path: Path
+) -> None:
+    """What is remembered of a base holds for its files: another autoencoder makes other latents, and texts stay."""
+    from safetensors.torch import load_file, save_file
+
+    from trainer.prepare import fill_cache
+
+    base, cache = tmp_path / "base", tmp_path / "cache"
+    shutil.copytree(pipeline_folder, base)
+    config = apply_overrides(settings(smoke), {"model.base": str(base)})
+    count = fill_cache(snapshot_folder, config, cache)["encoded"]
+    assert fill_cache(snapshot_folder, config, cache)["encoded"] == count
+    weights = base / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({name: 2 * value for name, value in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    again = fill_cache(snapshot_folder, config, cache)["encoded"]
+    regions, texts = 6 + config.validation.pairs, 1
+    assert again == 2 * count - regions - texts

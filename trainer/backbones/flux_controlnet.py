@@ -37,10 +37,11 @@ class FluxControlNetBackbone(FluxBackbone):
         self.controlnet: Any = pipeline.controlnet
 
     @classmethod
-    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> Any:
+    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype, **parts: Any) -> Any:
         """The base with its ControlNet; `revision` is the base's. Raises ModelError for a ControlNet without mask."""
         try:
-            controlnet = FluxInpaintControlNet.from_pretrained(base.controlnet, dtype=dtype)
+            if "controlnet" not in parts:
+                parts["controlnet"] = FluxInpaintControlNet.from_pretrained(base.controlnet, dtype=dtype)
         except (ValueError, RuntimeError) as error:
             if "controlnet_x_embedder" not in str(error):
                 raise
@@ -49,7 +50,7 @@ class FluxControlNetBackbone(FluxBackbone):
                 f"The ControlNet {base.controlnet} does not take {MASK_CHANNELS} packed channels of a mask beside the "
                 "image's latents: it cannot inpaint.",
             ) from error
-        return cls.pipeline_class.from_pretrained(base.path, revision=revision, dtype=dtype, controlnet=controlnet)
+        return super().open(base, revision=revision, dtype=dtype, **parts)
 
     @torch.no_grad()
     def encode_condition(self, pixels: Tensor, mask: Tensor) -> Tensors:

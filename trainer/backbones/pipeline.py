@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -18,11 +19,13 @@ from torch import Tensor, nn
 
 from trainer.backbones.layers import select_layers
 from trainer.backbones.products import multiply_fast
+from trainer.backbones.protocol import EncoderKind, Source
 from trainer.contract.checkpoint import LORA_FILE
 from trainer.contract.errors import ModelError
 
 if TYPE_CHECKING:
     from trainer.backbones.families import Base
+    from trainer.backbones.protocol import Tensors
 
 POLICY = "policy"
 FROZEN = "frozen"
@@ -43,17 +46,22 @@ class PipelineBackbone:
     """Latent cells along the side of a token: an image's sides must be a multiple of that many cells."""
     fill: ClassVar[float] = 0.0
     text_sees_image: ClassVar[bool] = False
+    leads_from_nothing: ClassVar[bool] = False
 
     def __init__(self, pipeline: Any, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32) -> None:
         self.pipeline = pipeline
         self.device = torch.device(device)
         self.autocasts = self.device.type == "cpu" and compute == torch.bfloat16
-        for part in pipeline.components.values():
+        self.vae_config: Any = pipeline.vae.config
+        if is_hollow(pipeline.vae):
+            pipeline.vae = None
+        for name, part in pipeline.components.items():
             if isinstance(part, nn.Module):
-                multiply_fast(part.to(self.device).eval().requires_grad_(False))
+                self.settle(name, part)
         self.denoiser: Any = getattr(pipeline, self.denoiser_name)
         self.vae: Any = pipeline.vae
-        self.vae_config: Any = pipeline.vae.config
+        self.source: Source | None = None
+        self.no_text: Tensors | None = None
         self.scale = int(pipeline.vae_scale_factor)
         self.pixel_multiple = self.scale * self.patch
         self._continued = False
@@ -61,9 +69,25 @@ class PipelineBackbone:
         self._copy: Any = None
 
     @classmethod
-    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> DiffusionPipeline:
-        """The base's pipeline; a family with a ControlNet loads that beside it."""
-        return cls.pipeline_class.from_pretrained(base.path, revision=revision, dtype=dtype)
+    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype, **parts: Any) -> DiffusionPipeline:
+        """The base's pipeline; a family with a ControlNet loads that beside it.
+
+        `parts` are taken as they are given instead of being loaded; None leaves one out.
+        """
+        return cls.pipeline_class.from_pretrained(base.path, revision=revision, dtype=dtype, **parts)
+
+    @classmethod
+    def without_encoders(cls, base: Base, revision: str | None) -> dict[str, Any]:
+        """What `open` takes to leave the text encoders out, and the autoencoder but for its config."""
+        index = cls.pipeline_class.load_config(base.path, revision=revision)
+        kind = getattr(importlib.import_module(index["vae"][0]), index["vae"][1])
+        with torch.device("meta"):
+            vae = kind.from_config(kind.load_config(base.path, subfolder="vae", revision=revision))
+        return {"vae": vae, **dict.fromkeys(cls.encoder_names)}
+
+    def settle(self, name: str, part: nn.Module) -> None:
+        """Bring a loaded part to the device, frozen."""
+        multiply_fast(part.to(self.device).eval().requires_grad_(False))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bfloat16 products on float32 weights: on a CPU, and where all weights are trained; nothing elsewhere."""
@@ -86,11 +110,44 @@ class PipelineBackbone:
         unscaled = latents.to(self.device) / config.scaling_factor + (config.shift_factor or 0.0)
         return self.vae.decode(unscaled.to(self.vae.dtype), return_dict=False)[0].float()
 
-    def encoders(self) -> list[nn.Module]:
-        parts = [self.vae, *(getattr(self.pipeline, name) for name in self.encoder_names)]
+    def encode_nothing(self) -> Tensors:
+        return {}
+
+    def unconditional(self) -> Tensors:
+        """`encode_nothing`, kept, since the text encoders may be gone when it is needed."""
+        if self.no_text is None:
+            self.no_text = self.encode_nothing()
+        return {name: value.to(self.device) for name, value in self.no_text.items()}
+
+    def encoder_parts(self, kind: EncoderKind) -> tuple[str, ...]:
+        return self.encoder_names if kind == "text" else ("vae",)
+
+    def encoders(self, kind: EncoderKind) -> list[nn.Module]:
+        parts = (getattr(self.pipeline, name) for name in self.encoder_parts(kind))
         return [part for part in parts if part is not None]
 
+    def load_encoders(self, kind: EncoderKind, why: str) -> None:
+        source, parts = self.source, self.encoder_parts(kind)
+        if self.encoders(kind) or source is None:
+            return
+        held = {name: part for name, part in self.pipeline.components.items() if name not in parts}
+        try:
+            found = self.open(source.base, revision=source.revision, dtype=source.dtype, **held)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            what = "text encoders" if kind == "text" else "autoencoder"
+            raise ModelError(
+                "encoder_unloadable",
+                f"{why}, but the {what} of {source.base.path} cannot be loaded: {first_line(error)}",
+            ) from error
+        for name in parts:
+            if (part := getattr(found, name)) is not None:
+                self.settle(name, part)
+                setattr(self.pipeline, name, part)
+        self.vae = self.pipeline.vae
+
     def drop_text_encoders(self) -> None:
+        if self.encoders("text"):
+            self.unconditional()
         for name in self.encoder_names:
             setattr(self.pipeline, name, None)
 
@@ -217,6 +274,16 @@ class PipelineBackbone:
         sizes = {name: _stored(part) for name, part in parts.items()}
         sizes[self.denoiser_name] -= adapter
         return {**sizes, "adapter": adapter}
+
+
+def is_hollow(part: nn.Module) -> bool:
+    """Whether a part stands for its config alone: its weights were not loaded."""
+    return any(parameter.device.type == "meta" for parameter in part.parameters())
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, up to the end of its first line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _stored(part: nn.Module) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -11,10 +12,23 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from trainer.backbones.families import Base
+
     Tensors = dict[str, Tensor]
     """Named tensors with one leading axis of samples; of one shape for all samples of one image size."""
 
 PredictionType = Literal["flow", "epsilon", "v_prediction", "sample"]
+EncoderKind = Literal["text", "vae"]
+ENCODER_KINDS: tuple[EncoderKind, ...] = ("text", "vae")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a backbone's parts come from, and the type in which they are held."""
+
+    base: Base
+    revision: str | None
+    dtype: torch.dtype
 
 
 class Backbone(Protocol):
@@ -33,6 +47,12 @@ class Backbone(Protocol):
     """Pixel value in [-1,1] that the background has in the condition's image: 0 (grey) or -1 (black)."""
     text_sees_image: bool
     """The text encoder reads the condition's image beside the prompt, so that text belongs to a condition."""
+    leads_from_nothing: bool
+    """Guidance in sampling leads away from a text of its own, which `encode_nothing` gives."""
+    no_text: Tensors | None
+    """What `encode_nothing` gave, once it is known; `sample` needs it where the text encoders are not held."""
+    source: Source | None
+    """Where it was loaded from."""
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(channels, h, w) of the latents of an image."""
@@ -44,6 +64,10 @@ class Backbone(Protocol):
         Where `text_sees_image`, it needs the conditions' pixels [B,3,H,W] and masks [B,1,H,W], as `encode_condition`
         does; elsewhere they are not looked at. CAPO's crops keep the text of their whole condition.
         """
+        ...
+
+    def encode_nothing(self) -> Tensors:
+        """Text conditioning [1,...] of what guidance leads away from; empty where that is no text of its own."""
         ...
 
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -61,8 +85,19 @@ class Backbone(Protocol):
         """Pixels [B,3,H,W] in [-1,1] of latents."""
         ...
 
-    def encoders(self) -> list[torch.nn.Module]:
-        """The autoencoder and the text encoders still held: what encoded data depend on."""
+    def encoder_parts(self, kind: EncoderKind) -> tuple[str, ...]:
+        """The names of the text encoders, or of the autoencoder, in the pipeline."""
+        ...
+
+    def encoders(self, kind: EncoderKind) -> list[torch.nn.Module]:
+        """The text encoders, or the autoencoder, as far as they are held: what encoded data depend on."""
+        ...
+
+    def load_encoders(self, kind: EncoderKind, why: str) -> None:
+        """Load the text encoders, or the autoencoder, where they are not held.
+
+        Raises ModelError, with what they are needed for (`why`), where they cannot be had.
+        """
         ...
 
     def drop_text_encoders(self) -> None:

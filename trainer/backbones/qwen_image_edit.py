@@ -60,15 +60,18 @@ class QwenImageEditBackbone(RectifiedFlow, PipelineBackbone):
 
     def __init__(self, pipeline: Any, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32) -> None:
         super().__init__(pipeline, device, compute)
-        config = self.vae.config
+        config = self.vae_config
         self._channels = int(config.z_dim)
         self._mean = torch.tensor(config.latents_mean, device=self.device).view(1, -1, 1, 1)
         self._std = torch.tensor(config.latents_std, device=self.device).view(1, -1, 1, 1)
 
     @classmethod
-    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> DiffusionPipeline:
-        processor = ImagePromptProcessor.from_pretrained(base.path, subfolder="processor", revision=revision or "main")
-        return cls.pipeline_class.from_pretrained(base.path, revision=revision, dtype=dtype, processor=processor)
+    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype, **parts: Any) -> DiffusionPipeline:
+        if "processor" not in parts:
+            parts["processor"] = ImagePromptProcessor.from_pretrained(
+                base.path, subfolder="processor", revision=revision or "main"
+            )
+        return super().open(base, revision=revision, dtype=dtype, **parts)
 
     # --- encoding -------------------------------------------------------------------------------------------------
 

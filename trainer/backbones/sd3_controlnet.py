@@ -36,17 +36,20 @@ class SD3ControlNetBackbone(RectifiedFlow, PipelineBackbone):
     encoder_names: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2", "text_encoder_3")
     patch: ClassVar[int] = 2
     fill: ClassVar[float] = -1.0
+    leads_from_nothing: ClassVar[bool] = True
 
     def __init__(self, pipeline: Any, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32) -> None:
         super().__init__(pipeline, device, compute)
         words = pipeline.tokenizer_3
         self._text_length = min(LONGEST_TEXT, int(words.model_max_length)) if words else LONGEST_TEXT
-        self._no_text = self.encode_text([""])
 
     @classmethod
-    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> DiffusionPipeline:
-        try:  # alimama's config does not name the mask's channel
-            controlnet = SD3ControlNetModel.from_pretrained(base.controlnet, dtype=dtype, extra_conditioning_channels=1)
+    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype, **parts: Any) -> DiffusionPipeline:
+        try:
+            if "controlnet" not in parts:  # alimama's config does not name the mask's channel
+                parts["controlnet"] = SD3ControlNetModel.from_pretrained(
+                    base.controlnet, dtype=dtype, extra_conditioning_channels=1
+                )
         except (ValueError, RuntimeError) as error:
             if "pos_embed_input" not in str(error):
                 raise
@@ -56,9 +59,10 @@ class SD3ControlNetBackbone(RectifiedFlow, PipelineBackbone):
             ) from error
         index = DiffusionPipeline.load_config(base.path, revision=revision)
         absent = {name: None for name in ("text_encoder_3", "tokenizer_3") if not index.get(name, [None])[0]}
-        return cls.pipeline_class.from_pretrained(
-            base.path, revision=revision, dtype=dtype, controlnet=controlnet, **absent
-        )
+        return super().open(base, revision=revision, dtype=dtype, **(parts | absent))
+
+    def encode_nothing(self) -> Tensors:
+        return self.encode_text([""])
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str], pixels: Tensor | None = None, mask: Tensor | None = None) -> Tensors:
@@ -111,7 +115,9 @@ class SD3ControlNetBackbone(RectifiedFlow, PipelineBackbone):
         latents = noise.to(self.device, torch.float32)
         guided = guidance > 1
         if guided:
-            nothing = {name: value.expand(len(latents), *value.shape[1:]) for name, value in self._no_text.items()}
+            nothing = {
+                name: value.expand(len(latents), *value.shape[1:]) for name, value in self.unconditional().items()
+            }
             text = {name: torch.cat((nothing[name], value)) for name, value in text.items()}
             condition = {name: torch.cat((value, value)) for name, value in condition.items()}
         for timestep in timesteps:

@@ -23,11 +23,10 @@ class SDInpaintBackbone(UNetInpaintBackbone):
     pipeline_class: ClassVar[type[DiffusionPipeline]] = StableDiffusionInpaintPipeline
 
     @classmethod
-    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype) -> Any:
+    def open(cls, base: Base, *, revision: str | None, dtype: torch.dtype, **parts: Any) -> Any:
         """Without the safety checker: it looks at finished pictures and would black them out."""
-        return cls.pipeline_class.from_pretrained(
-            base.path, revision=revision, dtype=dtype, safety_checker=None, requires_safety_checker=False
-        )
+        parts |= {"safety_checker": None, "requires_safety_checker": False}
+        return super().open(base, revision=revision, dtype=dtype, **parts)
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str], pixels: Tensor | None = None, mask: Tensor | None = None) -> Tensors:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionXLInpaintPipeline
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.backbones.unet import UNetInpaintBackbone
 
@@ -25,12 +25,10 @@ class SDXLInpaintBackbone(UNetInpaintBackbone):
     pipeline_class: ClassVar[type[DiffusionPipeline]] = StableDiffusionXLInpaintPipeline
     encoder_names: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
 
-    def __init__(self, pipeline: Any, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32) -> None:
-        super().__init__(pipeline, device, compute)
-        if (
-            self.vae.config.force_upcast and self.vae.dtype != torch.float32
-        ):  # this autoencoder overflows in half precision
-            self.vae.float()
+    def settle(self, name: str, part: nn.Module) -> None:
+        super().settle(name, part)
+        if name == "vae" and self.vae_config.force_upcast:  # it overflows in half precision
+            part.float()
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str], pixels: Tensor | None = None, mask: Tensor | None = None) -> Tensors:

@@ -26,10 +26,11 @@ class UNetInpaintBackbone(PipelineBackbone, ABC):
     """A pipeline around a UNet2DConditionModel with nine input channels."""
 
     denoiser_name: ClassVar[str] = "unet"
+    leads_from_nothing: ClassVar[bool] = True
 
     def __init__(self, pipeline: Any, device: torch.device | str = "cpu", compute: torch.dtype = torch.float32) -> None:
         super().__init__(pipeline, device, compute)
-        channels, latents = int(self.denoiser.config.in_channels), int(self.vae.config.latent_channels)
+        channels, latents = int(self.denoiser.config.in_channels), int(self.vae_config.latent_channels)
         if channels != 2 * latents + 1:
             raise ModelError(
                 "not_for_inpainting",
@@ -37,7 +38,6 @@ class UNetInpaintBackbone(PipelineBackbone, ABC):
             )
         self._schedule = DiscreteSchedule(pipeline.scheduler, self.device)
         self.prediction_type: PredictionType = self._schedule.prediction_type
-        self._unconditional: Tensors | None = None
 
     @torch.no_grad()
     def encode_condition(self, pixels: Tensor, mask: Tensor) -> Tensors:
@@ -71,18 +71,7 @@ class UNetInpaintBackbone(PipelineBackbone, ABC):
         return None
 
     @abstractmethod
-    def encode_nothing(self) -> Tensors:
-        """Text conditioning [1,...] of what guidance moves away from."""
-
-    def unconditional(self) -> Tensors:
-        """`encode_nothing`, kept, since the text encoders may be gone when it is needed."""
-        if self._unconditional is None:
-            self._unconditional = self.encode_nothing()
-        return self._unconditional
-
-    def drop_text_encoders(self) -> None:
-        self.unconditional()
-        super().drop_text_encoders()
+    def encode_nothing(self) -> Tensors: ...
 
     @torch.no_grad()
     def sample(self, noise: Tensor, condition: Tensors, text: Tensors, *, steps: int, guidance: float) -> Tensor:
@@ -93,7 +82,7 @@ class UNetInpaintBackbone(PipelineBackbone, ABC):
         if guided:
             count = len(latents)
             condition = {name: torch.cat((value, value)) for name, value in condition.items()}
-            nothing = {n: v.to(self.device).expand(count, *v.shape[1:]) for n, v in self.unconditional().items()}
+            nothing = {n: v.expand(count, *v.shape[1:]) for n, v in self.unconditional().items()}
             text = {name: torch.cat((nothing[name].to(value), value)) for name, value in text.items()}
         for timestep in timesteps:
             scaled = scheduler.scale_model_input(latents, timestep)

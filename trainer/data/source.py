@@ -17,19 +17,22 @@ from trainer.contract.errors import SnapshotError
 from trainer.contract.images import load_pixels
 from trainer.contract.snapshot import Condition, Pair, Snapshot, Split, Winner
 from trainer.data.crops import SubjectMask, Window, crop_and_scale
+from trainer.data.encoders import Prints, prints_of
 from trainer.data.shards import ShardStore, content_key
-from trainer.fingerprint import fingerprint
 from trainer.objectives import Pooling, pool_mask
 from trainer.parallel import ALONE, Processes
 
 if TYPE_CHECKING:
-    from trainer.backbones.protocol import Backbone, Tensors
+    from trainer.backbones.protocol import Backbone, EncoderKind, Tensors
 
 Pixels = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 DECODED = 64
 """Decoded images kept in memory while encoding."""
 REGION = "region"
+NEEDS: dict[str, EncoderKind] = {"text": "text", "nothing": "text", "condition": "vae", "image": "vae"}
+"""Which encoders a kind of item is made by; a region needs none."""
+LACKING: dict[EncoderKind, str] = {"text": "texts", "vae": "images or conditions"}
 
 
 def to_tensor(pixels: Sequence[Pixels]) -> Tensor:
@@ -77,8 +80,10 @@ class TrainingData:
     """Pairs, winners and conditions of a snapshot, and what the model's encoders make of them, on the CPU.
 
     What is encoded is read from `store`, keyed by the content of the images and prompts, the windows they are cropped
-    by and the encoders' weights. `encode` fills in what is missing, in the tables' order and in batches of a fixed
-    size; a batch is kept whole or not at all, so that a build that was cut short goes on to the same bits.
+    by and the fingerprints of the encoders (`prints`; by default of those that `backbone` holds). `shown` are further
+    conditions whose texts are wanted. `encode` loads the encoders that it needs and fills in what is missing, in the
+    tables' order and in batches of a fixed size; a batch is kept whole or not at all, so that a build that was cut
+    short goes on to the same bits.
     """
 
     def __init__(
@@ -90,6 +95,8 @@ class TrainingData:
         store: ShardStore | None = None,
         encode_batch: int = 16,
         mask_pooling: Pooling = "area",
+        prints: Prints | None = None,
+        shown: Sequence[Condition] = (),
     ) -> None:
         self.snapshot = snapshot
         self._backbone = backbone
@@ -97,7 +104,8 @@ class TrainingData:
         self._pooling: Pooling = mask_pooling
         self._store = ShardStore(None) if store is None else store
         # families may share encoders and still make different conditionings of a picture
-        self._encoders = f"{backbone.family} {fingerprint(backbone.encoders())}"
+        self._prints = {kind: f"{backbone.family} {found}" for kind, found in (prints or prints_of(backbone)).items()}
+        self._shown = list(shown)
         self.pairs: list[Pair] = snapshot.pairs_of("train")
         self.held_out: list[Pair] = snapshot.pairs_of("validation")[:held_out_pairs]
         if not self.pairs:
@@ -121,7 +129,7 @@ class TrainingData:
         `progress(done, total)` is called before the first batch and after each one, where anything is missing. Several
         processes share the batches out.
         """
-        self._check_sizes(self.conditions)
+        self._check_sizes([*self.conditions, *self._shown])
         batches = [batch for batch in self._batches(crops) if self._store.missing(item.key for item in batch)]
         processes.wait()
         batches = list(processes.share(batches))
@@ -130,6 +138,7 @@ class TrainingData:
             progress(0, total)
         try:
             for batch in batches:
+                self._have_encoders(batch[0].kind)
                 self._store.put(dict(zip([item.key for item in batch], self._encoded(batch), strict=True)))
                 done += len(batch)
                 if progress:
@@ -140,8 +149,17 @@ class TrainingData:
         processes.wait()
         self._store.reopen()
 
+    def _have_encoders(self, kind: str) -> None:
+        """Load what a kind of item is made by. Raises ModelError naming the cache and what it lacks."""
+        needed = NEEDS.get(kind)
+        if needed and not self._backbone.encoders(needed):
+            place = f"The cache {self._store.folder}" if self._store.folder else "The cache"
+            self._backbone.load_encoders(needed, f"{place} lacks {LACKING[needed]} of this run")
+
     def _batches(self, crops: Iterable[Crop]) -> Iterator[list[_Item]]:
-        items = [_Item("text", self.text_key(row.condition_id), row) for row in self.conditions]
+        items = [_Item("text", self.text_key(row.condition_id), row) for row in (*self.conditions, *self._shown)]
+        if self._backbone.leads_from_nothing:
+            items.append(_Item("nothing", self._nothing_key(), self.conditions[0]))
         items += [_Item("condition", self.condition_key(row.condition_id), row) for row in self.conditions]
         items += [_Item("region", self.region_key(row.condition_id), row) for row in self.conditions]
         images: dict[str, Condition] = {}
@@ -169,6 +187,8 @@ class TrainingData:
         kind = batch[0].kind
         if kind == "text":
             return self._encoded_texts([item.row for item in batch])
+        if kind == "nothing":
+            return _unstacked(self._backbone.encode_nothing(), 1)
         if kind == "condition":
             return self._encoded_conditions(batch)
         if kind == "region":
@@ -238,16 +258,19 @@ class TrainingData:
         """The key of a condition's text: of its prompt, and of what else the text encoder sees."""
         row = self.snapshot.by_id[condition_id]
         seen = (self._content(row.image), self._content(row.mask)) if self._backbone.text_sees_image else ()
-        return content_key("text", self._encoders, row.prompt, *seen)
+        return content_key("text", self._prints["text"], row.prompt, *seen)
+
+    def _nothing_key(self) -> str:
+        return content_key("nothing", self._prints["text"])
 
     def latent_key(self, path: str, window: Window | None = None) -> str:
         """The key of an image's latents, whole or inside a window."""
-        return content_key("image", self._encoders, self._content(path), window)
+        return content_key("image", self._prints["vae"], self._content(path), window)
 
     def condition_key(self, condition_id: str, window: Window | None = None) -> str:
         """The key of a condition's conditioning, whole or inside a window."""
         row = self.snapshot.by_id[condition_id]
-        return content_key("condition", self._encoders, self._content(row.image), self._content(row.mask), window)
+        return content_key("condition", self._prints["vae"], self._content(row.image), self._content(row.mask), window)
 
     def region_key(self, condition_id: str) -> str:
         """The key of a condition's region: of its mask, the latent grid and how it is brought there."""
@@ -272,6 +295,12 @@ class TrainingData:
     def text(self, condition_id: str) -> Tensors:
         """Text conditioning of a condition's prompt, without batch axis."""
         return self._store[self.text_key(condition_id)]
+
+    def nothing(self) -> Tensors:
+        """Text conditioning [1,...] of what guidance leads away from; empty where that is no text of its own."""
+        if not self._backbone.leads_from_nothing:
+            return {}
+        return {name: value.unsqueeze(0) for name, value in self._store[self._nothing_key()].items()}
 
     def size(self, condition_id: str) -> tuple[int, int]:
         """(height, width) in pixels."""

@@ -11,23 +11,24 @@ from trainer.contract.config import SamplesConfig
 from trainer.contract.events import Sample, SampleImage
 from trainer.contract.images import encode_png
 from trainer.contract.snapshot import Condition, Snapshot
-from trainer.sampling import Prompted, judge, prompted, sample_images
+from trainer.sampling import Prompted, condition_pixels, judge, sample_images
 
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone
+    from trainer.data.source import TrainingData
 
 
 class Grid:
     """Draws `samples.conditions` held-out conditions, of different subjects as far as there are."""
 
-    def __init__(self, snapshot: Snapshot, backbone: Backbone, config: SamplesConfig) -> None:
+    def __init__(self, data: TrainingData, backbone: Backbone, config: SamplesConfig) -> None:
         self._backbone = backbone
         self._config = config
-        self._rows = _choose(snapshot, config.conditions) if config.every else []
-        self._prompted: list[Prompted] = []
-        if self._rows:
-            seeded = [(row, config.seed + index) for index, row in enumerate(self._rows)]
-            self._prompted = prompted(snapshot, backbone, seeded)
+        self._rows = shown_conditions(data.snapshot, config)
+        self._prompted = [
+            Prompted(*condition_pixels(data.snapshot, row), data.text(row.condition_id), config.seed + index)
+            for index, row in enumerate(self._rows)
+        ]
 
     def __bool__(self) -> bool:
         return bool(self._rows)
@@ -57,8 +58,10 @@ class Grid:
         return Sample(step=step, images=images)
 
 
-def _choose(snapshot: Snapshot, count: int) -> list[Condition]:
+def shown_conditions(snapshot: Snapshot, config: SamplesConfig) -> list[Condition]:
     """Held-out conditions of one size, one of each subject first; train ones if none are held out."""
+    if not config.every:
+        return []
     rows = [row for row in snapshot.conditions if row.split == "validation"] or list(snapshot.conditions)
     rows = [row for row in rows if (row.width, row.height) == (rows[0].width, rows[0].height)]
     seen: dict[str, int] = {}
@@ -67,4 +70,4 @@ def _choose(snapshot: Snapshot, count: int) -> list[Condition]:
         seen[row.subject_id] = seen.get(row.subject_id, -1) + 1
         ranked.append((seen[row.subject_id], row.condition_id, row))
     ranked.sort(key=lambda item: item[:2])
-    return [row for _, _, row in ranked[:count]]
+    return [row for _, _, row in ranked[: config.conditions]]

@@ -71,11 +71,11 @@ def test_families_with_the_same_encoders_do_not_share_cached_conditionings(
 ) -> None:
     from trainer.backbones.load import load_backbone
     from trainer.contract.snapshot import verify_snapshot
+    from trainer.data.encoders import prints_of
     from trainer.data.source import TrainingData
-    from trainer.fingerprint import fingerprint
 
     fill = load_backbone("flux_fill_debug", dtype="float32", device="cpu")
-    assert fingerprint(fill.encoders()) == fingerprint(backbone.encoders())
+    assert prints_of(fill) == prints_of(backbone)
     snapshot = verify_snapshot(snapshot_folder)
     one, other = (TrainingData(snapshot, each, held_out_pairs=1) for each in (fill, backbone))
     assert one.condition_key("c0") != other.condition_key("c0")
