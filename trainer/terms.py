@@ -64,9 +64,17 @@ def errors_of(maps: Tensor, batch: Batch, layout: Layout, objective: ObjectiveCo
     return Errors(
         *(
             layout.split(map_error(maps, region, channels, reduction=reduction))
-            for region in (background, foreground, torch.ones_like(background))
+            for region in (background, foreground, _whole(background, batch, layout, objective))
         )
     )
+
+
+def _whole(like: Tensor, batch: Batch, layout: Layout, objective: ObjectiveConfig) -> Tensor:
+    """The whole image [rows,1,h,w]; of replayed rows without the cells that the mask cuts, if the config asks so."""
+    region = torch.ones_like(like)
+    if objective.inpainting.boundary == "exclude":
+        region[layout.referenced :] = sum(split_regions(batch.region[layout.referenced : len(like)], "exclude"))
+    return region
 
 
 def combine(

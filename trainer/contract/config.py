@@ -105,6 +105,9 @@ class ReplayConfig(Section):
     """Winners drawn independently of the batch's pairs, or the pairs' own winners at another t."""
     per_step: int | None = Field(None, ge=1)
     """Winners a step; None means as many as pairs."""
+    boundary: Literal["include", "exclude"] = "include"
+    """`exclude` leaves out the latent cells that the mask cuts: the seam of a subject pasted onto a winner lies there,
+    which the autoencoder spreads and the model would learn."""
 
     @model_validator(mode="after")
     def _window(self) -> Self:

@@ -64,6 +64,22 @@ def rewards(errors: dict[str, np.ndarray], region: str = "background") -> tuple[
     return reward[:PAIRS], reward[PAIRS : 2 * PAIRS]
 
 
+def test_replay_can_leave_the_boundarys_cells_out() -> None:
+    parts, region = layout(replay=2), draw(4, 8, 1, 4, 4).sigmoid()
+    region[:, :, :2], region[:, :, 2] = 0.0, 1.0
+    options = {"replay": {"weight": 3.0, "boundary": "exclude"}}
+    _, figures, _, prediction = step(config(**options), parts, region)
+    _, whole, _, everywhere = step(config(replay={"weight": 3.0}), parts, region)
+    rows, kept = slice(6, None), region.expand(8, 2, 4, 4) % 1 == 0
+    squares = (prediction.detach() - draw(3, 8, 2, 4, 4)).square()[rows]
+    expected = (squares * kept[rows]).sum((1, 2, 3)) / kept[rows].sum((1, 2, 3))
+    assert figures["loss_replay"] == pytest.approx(float(expected.mean()), rel=1e-5)
+    assert prediction.grad is not None and everywhere.grad is not None
+    assert not prediction.grad[rows][~kept[rows]].any() and everywhere.grad[rows].all()
+    assert torch.equal(prediction.grad[:6], everywhere.grad[:6])
+    assert figures["loss_replay"] != whole["loss_replay"]
+
+
 def test_public_names_have_the_signatures_of_the_method() -> None:
     wanted = {
         "region_error": (["prediction", "target", "region"], []),

@@ -69,6 +69,8 @@ ARMS: tuple[Arm, ...] = (
     Arm("scpo_pull_up", "SCPO, only the weaker winner moves", "readings",
         {**SCPO, "objective.scpo.pairing": "pull_up"}, like="mask_dpo_scpo"),
     Arm("mask_dpo_all_t", "MaskDPO at all timesteps, with replay", "windows", WHOLE, like="mask_dpo"),
+    Arm("mask_dpo_whole_replay", "MaskDPO, replay with its boundary cells", "windows",
+        {"objective.replay.boundary": "include"}, like="mask_dpo"),
     Arm("mask_dpo_no_replay", "MaskDPO at high noise, no replay", "windows", ALONE, like="mask_dpo"),
     Arm("mask_dpo_plain", "MaskDPO at all timesteps, no replay", "windows", {**WHOLE, **ALONE}),
     Arm("dpo_plain", "Diffusion-DPO at all timesteps, no replay", "windows", {**DPO, **WHOLE, **ALONE}),
@@ -96,21 +98,21 @@ RATE = "optimizer.learning_rate"
 PREFERENCE_TRIALS: tuple[Overrides, ...] = tuple(
     {"objective.beta": beta, RATE: rate, "objective.t_min": t_min}
     for beta, rate, t_min in (
-        (100.0, 2e-3, 0.8), (300.0, 2e-3, 0.8), (30.0, 2e-3, 0.8), (100.0, 2e-3, 0.7),
-        (100.0, 1e-3, 0.8), (300.0, 1e-3, 0.7), (100.0, 4e-3, 0.8), (1000.0, 1e-3, 0.8),
+        (30.0, 2e-3, 0.8), (10.0, 2e-3, 0.8), (100.0, 2e-3, 0.8), (30.0, 2e-3, 0.85),
+        (30.0, 1e-3, 0.8), (30.0, 4e-3, 0.8), (30.0, 2e-3, 0.7), (300.0, 1e-3, 0.8),
     )
 )  # fmt: skip
 SCPO_TRIALS: tuple[Overrides, ...] = tuple(
     {"objective.beta": beta, RATE: rate, "objective.t_min": 0.8, SCPO_WEIGHT: weight}
     for beta, rate, weight in (
-        (100.0, 2e-3, 0.02), (100.0, 2e-3, 0.005), (100.0, 2e-3, 0.05), (300.0, 2e-3, 0.02),
-        (30.0, 2e-3, 0.02), (100.0, 1e-3, 0.02), (300.0, 2e-3, 0.005), (100.0, 2e-3, 0.1),
+        (30.0, 2e-3, 0.02), (30.0, 2e-3, 0.1), (10.0, 2e-3, 0.1), (100.0, 2e-3, 0.02),
+        (30.0, 1e-3, 0.02), (30.0, 4e-3, 0.02), (30.0, 2e-3, 0.005), (30.0, 2e-3, 0.3),
     )
 )  # fmt: skip
 SFT_TRIALS: tuple[Overrides, ...] = tuple(
     {RATE: rate, "objective.replay.t_min": t_min}
     for rate, t_min in (
-        (4e-3, 0.4), (2e-3, 0.4), (8e-3, 0.4), (4e-3, 0.6), (4e-3, 0.0), (2e-3, 0.0), (8e-3, 0.6), (1e-3, 0.4),
+        (4e-3, 0.4), (4e-3, 0.6), (8e-3, 0.6), (4e-3, 0.8), (2e-3, 0.4), (2e-3, 0.6), (8e-3, 0.4), (2e-3, 0.0),
     )
 )  # fmt: skip
 PLAIN_TRIALS: tuple[Overrides, ...] = tuple(
@@ -147,11 +149,11 @@ def common_config(study: Study, steps: int, seed: int) -> RunConfig:
         model=ModelConfig(base=study.base),
         lora=LoraConfig(rank=scale.rank),
         objective=ObjectiveConfig(
-            beta=100.0,
+            beta=30.0,
             t_min=0.8,
             capo=CapoConfig(weight=0.0),
             scpo=ScpoConfig(weight=0.0),
-            replay=ReplayConfig(weight=20.0, per_step=scale.replay_per_step),
+            replay=ReplayConfig(weight=20.0, per_step=scale.replay_per_step, boundary="exclude"),
         ),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=min(10, steps // 4), schedule="cosine"),
         training=TrainingConfig(
