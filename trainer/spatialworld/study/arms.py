@@ -96,17 +96,17 @@ ARMS: tuple[Arm, ...] = (
 BASE = "base"
 RATE = "optimizer.learning_rate"
 PREFERENCE_TRIALS: tuple[Overrides, ...] = tuple(
-    {"objective.beta": beta, RATE: rate, "objective.t_min": t_min}
-    for beta, rate, t_min in (
-        (30.0, 2e-3, 0.8), (10.0, 2e-3, 0.8), (100.0, 2e-3, 0.8), (30.0, 2e-3, 0.85),
-        (30.0, 1e-3, 0.8), (30.0, 4e-3, 0.8), (30.0, 2e-3, 0.7), (300.0, 1e-3, 0.8),
+    {"objective.beta": beta, RATE: rate, "objective.t_min": t_min, "objective.replay.t_min": replay_t_min}
+    for beta, rate, t_min, replay_t_min in (
+        (30.0, 2e-3, 0.8, 0.6), (30.0, 2e-3, 0.8, 0.0), (10.0, 2e-3, 0.8, 0.6), (100.0, 2e-3, 0.8, 0.6),
+        (30.0, 1e-3, 0.8, 0.6), (30.0, 4e-3, 0.8, 0.6), (30.0, 2e-3, 0.7, 0.6), (30.0, 2e-3, 0.8, 0.8),
     )
 )  # fmt: skip
 SCPO_TRIALS: tuple[Overrides, ...] = tuple(
-    {"objective.beta": beta, RATE: rate, "objective.t_min": 0.8, SCPO_WEIGHT: weight}
-    for beta, rate, weight in (
-        (30.0, 2e-3, 0.02), (30.0, 2e-3, 0.1), (10.0, 2e-3, 0.1), (100.0, 2e-3, 0.02),
-        (30.0, 1e-3, 0.02), (30.0, 4e-3, 0.02), (30.0, 2e-3, 0.005), (30.0, 2e-3, 0.3),
+    {**PREFERENCE_TRIALS[0], "objective.beta": beta, "objective.replay.t_min": replay_t_min, SCPO_WEIGHT: weight}
+    for beta, replay_t_min, weight in (
+        (30.0, 0.6, 0.02), (30.0, 0.0, 0.02), (30.0, 0.6, 0.1), (10.0, 0.6, 0.1),
+        (100.0, 0.6, 0.02), (10.0, 0.6, 0.02), (30.0, 0.6, 0.005), (30.0, 0.6, 0.3),
     )
 )  # fmt: skip
 SFT_TRIALS: tuple[Overrides, ...] = tuple(
