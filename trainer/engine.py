@@ -49,7 +49,7 @@ from trainer.planner import plan
 from trainer.planning.meter import Meter
 from trainer.policy import Policy
 from trainer.prepare import add_policy, base_folder, prepare, prepare_reference
-from trainer.reference import GUIDANCE, policy_prediction
+from trainer.reference import GUIDANCE, policy_prediction, with_residuals
 from trainer.schedule import learning_rate
 from trainer.self_check import check_masks, check_model
 from trainer.sinks import open_sinks
@@ -136,7 +136,6 @@ class _Run:
             Telemetry(self.events, open_sinks(self.folder, config, first)) if self.events else SilentTelemetry()
         )
         self.snapshot = snapshot
-
         self.backbone = load_backbone(
             config.model.base, revision=config.model.revision, dtype=config.model.dtype,
             device=self.processes.device, encoders=False,
@@ -190,7 +189,10 @@ class _Run:
         self.held_out = HeldOut(self.data.held_out, self.builder, backbone, config.objective, self.reference)
 
     def _progress(self, what: str) -> Progress:
-        """A report to the event stream, every few seconds and at both ends, that also heeds a wish to stop."""
+        """A report to the event stream, every few seconds and at both ends, that also heeds a wish to stop.
+
+        Several processes stop together, whichever of them was asked.
+        """
         told = -math.inf
 
         def report(done: int, total: int) -> None:
@@ -198,7 +200,7 @@ class _Run:
             if done in (0, total) or time.monotonic() - told >= PROGRESS_SECONDS:
                 self.telemetry.emit(ProgressEvent(step=self.step, what=what, done=done, total=total))
                 told = time.monotonic()
-            if self.stop and done < total and self.processes.count == 1:
+            if done < total and self.processes.any(bool(self.stop)):
                 raise StopRequested
 
         return report
@@ -250,9 +252,8 @@ class _Run:
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def _loop(self) -> RunResult:
-        config, telemetry = self.config, self.telemetry
-        steps = config.training.steps
-        if self.step == 0 and not self.stop:
+        config, telemetry, steps = self.config, self.telemetry, self.config.training.steps
+        if self.step == 0 and not self.processes.any(bool(self.stop)):
             self._look()
         telemetry.restart_clock()
         while self.step < steps and not self.policy.early_stop.due:
@@ -299,6 +300,7 @@ class _Run:
         """The policy's forward over all rows of these slots at once, and the reference's, where it is a model."""
         objective = self.config.objective.model_copy(update={"beta": self.beta})
         batch, layout = self.builder.build(step, pairs, slots)
+        batch = with_residuals(self.backbone, batch, GUIDANCE)
         reference: Errors | None = None
         if layout.referenced:
             reference = errors_of(self.reference.maps(batch.first(layout.referenced)), batch, layout, objective)
@@ -346,9 +348,10 @@ class _Run:
         self.telemetry.flush(self.step)
         if self.step and self.checkpoint != f"checkpoints/{self.folder.checkpoint(self.step).name}":
             self._save()
-        self.telemetry.emit(Cancelled(step=self.step, checkpoint=self.checkpoint, reason=self.stop.reason))
+        reason = self.stop.reason or "a request to another process"
+        self.telemetry.emit(Cancelled(step=self.step, checkpoint=self.checkpoint, reason=reason))
         self.telemetry.close()
-        return self._result("cancelled", ExitCode.CANCELLED, message=f"Stopped by {self.stop.reason}.")
+        return self._result("cancelled", ExitCode.CANCELLED, message=f"Stopped by {reason}.")
 
     def _finish(self) -> RunResult:
         full = self.config.training.method == "full"

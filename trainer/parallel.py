@@ -7,7 +7,7 @@ step's. Order and noise depend on the step alone, so the number of processes cha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import torch.distributed as dist
 from trainer.contract.errors import ConfigError, TrainerError
 
 T = TypeVar("T")
+Batch = TypeVar("Batch", bound=Sized)
 PATIENCE = timedelta(hours=12)
 """How long a process waits for the others: one may be encoding a large snapshot."""
 
@@ -56,6 +57,24 @@ class Processes:
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """This process's part of the items."""
         return items[self.rank :: self.count]
+
+    def in_rounds(self, batches: Sequence[Batch], progress: Callable[[int, int], None] | None) -> Iterator[Batch]:
+        """This process's batches, one a round; a process may have none in the last round.
+
+        `progress(done, total)` counts what all processes have done, from 0, and is called by each of them as often, so
+        that what it raises by their common decision stops them all in one round.
+        """
+        total = sum(len(batch) for batch in batches)
+        if progress and total:
+            progress(0, total)
+        done = 0
+        for start in range(0, len(batches), self.count):
+            turn = batches[start : start + self.count]
+            if self.rank < len(turn):
+                yield turn[self.rank]
+            done += sum(len(batch) for batch in turn)
+            if progress:
+                progress(done, total)
 
     def wait(self) -> None:
         """Go on when all processes have come here."""

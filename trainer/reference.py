@@ -11,7 +11,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +35,12 @@ GUIDANCE = 1.0
 """Guidance embedding in training: guidance-distilled models are tuned at 1 and sampled at 30."""
 MAP = "map"
 IDENTITY = "reference.json"
+
+
+def with_residuals(backbone: Backbone, batch: Batch, guidance: float) -> Batch:
+    """The batch with what a ControlNet adds to policy and reference alike: computed once, for all its rows."""
+    found = backbone.residuals(batch.noisy, batch.t, batch.condition, batch.text, guidance)
+    return replace(batch, condition=batch.condition | found)
 
 
 def reference_prediction(backbone: Backbone, batch: Batch, guidance: float) -> Tensor:
@@ -111,24 +117,18 @@ class CachedReference:
     ) -> None:
         """Compute the maps that are missing; a batch is kept whole or not at all.
 
-        `progress(done, total)` counts rows, from 0, where anything is missing. Several processes share the batches out,
-        or compute each of them `together`, where the model is sharded over them.
+        `progress(done, total)` counts rows, from 0, where anything is missing. Several processes share the batches out
+        and report each round of theirs together, or compute each batch `together`, where the model is sharded over
+        them.
         """
         keyed = [[(self._builder.key(row), row) for row in rows] for rows in batches]
         keyed = [rows for rows in keyed if self._store.missing(key for key, _ in rows)]
         processes.wait()
-        keyed = keyed if together else list(processes.share(keyed))
-        done, total = 0, sum(len(rows) for rows in keyed)
-        if progress and total:
-            progress(0, total)
         try:
-            for rows in keyed:
+            for rows in (ALONE if together else processes).in_rounds(keyed, progress):
                 maps = model.maps(self._builder.load([row for _, row in rows]))
                 if processes.main or not together:
                     self._store.put({key: {MAP: value} for (key, _), value in zip(rows, maps, strict=True)})
-                done += len(rows)
-                if progress:
-                    progress(done, total)
         finally:
             self._store.flush()
         processes.wait()

@@ -274,6 +274,36 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(
     assert (copy.adapter / LORA_FILE).read_bytes() == (run.adapter / LORA_FILE).read_bytes()
 
 
+CALLS_OF_THE_SELF_CHECK = 4
+"""Policy and reference, before and after the adapter is moved."""
+
+
+def test_a_controlnet_runs_once_for_policy_and_reference(
+    case: Case, config: RunConfig, snapshot_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given its residuals, both predict the same bits; in a step only the denoiser runs twice."""
+    from trainer.engine import train
+
+    backbone = load(case)
+    controlnet = getattr(backbone.pipeline, "controlnet", None)
+    image, mask = condition()
+    noise, t = noise_for(backbone), torch.tensor([0.4, 0.9])
+    given, text = encoded(backbone, image * 2 - 1, mask)
+    shared = backbone.residuals(noise, t, given, text)
+    assert bool(shared) == (controlnet is not None)
+    if controlnet is None:
+        return
+    alone = backbone.predict(noise, t, given, text)
+    with recorded(controlnet) as calls:
+        assert torch.equal(backbone.predict(noise, t, given | shared, text), alone)
+    assert not calls
+    few = {"training.steps": 1, "samples.every": 0, "validation.every": 0}
+    with recorded(backbone.denoiser) as predicted, recorded(controlnet) as steered:
+        monkeypatch.setattr("trainer.engine.load_backbone", lambda *_, **__: backbone)
+        train(snapshot_folder, apply_overrides(config, few), tmp_path / "run")
+    assert len(predicted) == 2 * len(steered) + CALLS_OF_THE_SELF_CHECK and len(steered) > 1
+
+
 def without_weights(folder: Path, *parts: str) -> None:
     for part in parts:
         for file in (folder / part).glob("*.safetensors*"):

@@ -15,7 +15,7 @@ import pytest
 
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, apply_overrides
-from trainer.contract.errors import ConfigError, TrainerError
+from trainer.contract.errors import ConfigError, ExitCode, TrainerError
 from trainer.contract.events import read_events
 from trainer.parallel import Processes
 
@@ -54,14 +54,17 @@ def torchrun(config: RunConfig, snapshot: Path, out: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def forked(start_trainer: Callable[..., Any], config: RunConfig, snapshot: Path, out: Path) -> None:
-    """What torchrun does, without its imports."""
+def places() -> list[dict[str, str]]:
+    """What torchrun tells each of two processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    processes = [
-        start_trainer(arguments_of(config, snapshot, out), {**place, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
-    ]
+    return [{**place, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+
+
+def forked(start_trainer: Callable[..., Any], config: RunConfig, snapshot: Path, out: Path) -> None:
+    """What torchrun does, without its imports."""
+    processes = [start_trainer(arguments_of(config, snapshot, out), place) for place in places()]
     assert [process.wait() for process in processes] == [0, 0]
 
 
@@ -102,6 +105,48 @@ def test_two_processes_train_as_one(
     assert mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in mine)
     weights = [name for name in mine if name.startswith("weight/")]
     assert max(float((mine[name] - theirs[name]).abs().max()) for name in weights) < 1e-4
+
+
+SIGNALLED = """
+import os, signal, sys
+from trainer.cli import main
+from trainer.data.shards import ShardStore
+put, done = ShardStore.put, 0
+def put_and_signal(store, entries):
+    global done
+    put(store, entries)
+    done += 1
+    if done == 3 and os.environ["RANK"] == os.environ["SIGNALLED"]:
+        os.kill(os.getpid(), signal.SIGTERM)
+ShardStore.put = put_and_signal
+sys.exit(main(sys.argv[1:]))
+"""
+"""A process of two that gets a SIGTERM while it encodes."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("signalled", ["0", "1"])
+def test_a_signal_to_one_process_stops_all_of_them_while_they_encode(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, signalled: str
+) -> None:
+    """The same exit code in both, whole shards alone, and what is there is used when the run is taken up."""
+    from trainer.data.shards import ShardStore
+    from trainer.engine import train
+
+    config = settings(smoke, **{"training.steps": 2, "training.encode_batch": 1, "samples.every": 0})
+    folder = RunFolder(tmp_path / "run")
+    arguments = [sys.executable, "-c", SIGNALLED, *arguments_of(config, snapshot_folder, folder.root)]
+    base = {**os.environ, "OMP_NUM_THREADS": "1", "SIGNALLED": signalled}
+    processes = [subprocess.Popen(arguments, env=base | place) for place in places()]
+    assert [process.wait() for process in processes] == [ExitCode.CANCELLED, ExitCode.CANCELLED]
+    result = json.loads(folder.result.read_text())
+    assert (result["state"], result["step"], result["checkpoint"]) == ("cancelled", 0, None)
+    assert [event.kind for event in read_events(folder.events)[0]][-1] == "cancelled"
+    encoded = folder.cache / "encoded"
+    assert len(ShardStore(encoded)) == 6 and not list(encoded.glob(".*")), "three by each of them"
+    assert train(snapshot_folder, config, folder.root, resume=True).state == "finished"
+    progress = [event for event in read_events(folder.events)[0] if event.kind == "progress" and not event.done]
+    assert progress[1].total == progress[0].total - 6
 
 
 @pytest.mark.timeout(300)

@@ -18,11 +18,14 @@ from trainer.backbones.flux_controlnet_pipeline import (
     FluxControlNetInpaintingPipeline,
     FluxInpaintControlNet,
 )
+from trainer.backbones.pipeline import in_order, numbered
 from trainer.contract.errors import ModelError
 
 if TYPE_CHECKING:
     from trainer.backbones.families import Base
     from trainer.backbones.protocol import Tensors
+
+DOUBLE, SINGLE = "double block ", "single block "
 
 
 class FluxControlNetBackbone(FluxBackbone):
@@ -60,26 +63,26 @@ class FluxControlNetBackbone(FluxBackbone):
         return {"tokens": torch.cat((self.pack(masked), self.pack(kept)), dim=-1)}
 
     def predict(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensor:
-        tokens = self.pack(noisy)
+        dtype = self.denoiser.dtype
+        if not any(name.startswith((DOUBLE, SINGLE)) for name in condition):
+            condition = condition | self.residuals(noisy, t, condition, text, guidance)
         with self.autocast():
-            double, single = self._residuals(tokens, condition, self.inputs(self.controlnet, noisy, t, text, guidance))
             predicted = self.denoiser(
-                hidden_states=tokens.to(self.denoiser.dtype),
-                controlnet_block_samples=double,
-                controlnet_single_block_samples=single,
+                hidden_states=self.pack(noisy).to(dtype),
+                controlnet_block_samples=in_order(DOUBLE, condition, dtype) or None,
+                controlnet_single_block_samples=in_order(SINGLE, condition, dtype) or None,
                 **self.inputs(self.denoiser, noisy, t, text, guidance),
             )[0]
         return self.unpack(predicted, *noisy.shape[2:])
 
     @torch.no_grad()  # nothing before it or in it is trained
-    def _residuals(
-        self, tokens: Tensor, condition: Tensors, inputs: dict[str, Any]
-    ) -> tuple[list[Tensor] | None, list[Tensor] | None]:
+    def residuals(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensors:
         """What the ControlNet adds behind the transformer's double and single blocks."""
-        found = self.controlnet(
-            hidden_states=tokens.to(self.controlnet.dtype),
-            controlnet_cond=condition["tokens"].to(self.controlnet.dtype),
-            **inputs,
-        )
-        double, single = ([each.to(self.denoiser.dtype) for each in part] if part else None for part in found)
-        return double, single
+        dtype = self.controlnet.dtype
+        with self.autocast():
+            double, single = self.controlnet(
+                hidden_states=self.pack(noisy).to(dtype),
+                controlnet_cond=condition["tokens"].to(dtype),
+                **self.inputs(self.controlnet, noisy, t, text, guidance),
+            )
+        return numbered(DOUBLE, double) | numbered(SINGLE, single)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -158,6 +158,9 @@ class PipelineBackbone:
         parts = [self.denoiser, getattr(self.pipeline, "controlnet", None)]
         return [part for part in parts if part is not None]
 
+    def residuals(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensors:
+        return {}
+
     # --- all weights ----------------------------------------------------------------------------------------------
 
     def train_fully(self, *, copy_reference: bool) -> None:
@@ -274,6 +277,16 @@ class PipelineBackbone:
         sizes = {name: _stored(part) for name, part in parts.items()}
         sizes[self.denoiser_name] -= adapter
         return {**sizes, "adapter": adapter}
+
+
+def numbered(prefix: str, tensors: Iterable[Tensor] | None) -> Tensors:
+    """Tensors by the name `prefix` and their place."""
+    return {f"{prefix}{place:03}": each for place, each in enumerate(tensors or ())}
+
+
+def in_order(prefix: str, tensors: Tensors, dtype: torch.dtype) -> list[Tensor]:
+    """What `numbered` named, in its order, as `dtype`."""
+    return [tensors[name].to(dtype) for name in sorted(tensors) if name.startswith(prefix)]
 
 
 def is_hollow(part: nn.Module) -> bool:

@@ -125,6 +125,13 @@ class Backbone(Protocol):
         """What `predict` should return."""
         ...
 
+    def residuals(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensors:
+        """What a ControlNet, which is never trained, adds behind the denoiser's blocks; empty where there is none.
+
+        `predict` takes them from `condition` where they are among it, so that policy and reference can share them.
+        """
+        ...
+
     def predict(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensor:
         """The model's prediction [B,C,h,w], in float32, by one forward.
 

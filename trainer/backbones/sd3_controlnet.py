@@ -17,13 +17,14 @@ from diffusers.pipelines.controlnet_sd3.pipeline_stable_diffusion_3_controlnet_i
 from torch import Tensor, nn
 
 from trainer.backbones.flow import RectifiedFlow
-from trainer.backbones.pipeline import PipelineBackbone
+from trainer.backbones.pipeline import PipelineBackbone, in_order, numbered
 from trainer.contract.errors import ModelError
 
 if TYPE_CHECKING:
     from trainer.backbones.families import Base
     from trainer.backbones.protocol import Tensors
 
+BLOCK = "block "
 LONGEST_TEXT = 256
 """Tokens of T5, the pipeline's default."""
 
@@ -81,22 +82,23 @@ class SD3ControlNetBackbone(RectifiedFlow, PipelineBackbone):
         return {"control": torch.cat((latents, kept), dim=1)}
 
     def predict(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensor:
+        if not any(name.startswith(BLOCK) for name in condition):
+            condition = condition | self.residuals(noisy, t, condition, text, guidance)
         with self.autocast():
-            residuals = self._residuals(noisy, t, condition, text)
             velocity = self.denoiser(
                 **self._inputs(self.denoiser, noisy, t, text),
-                block_controlnet_hidden_states=[each.to(self.denoiser.dtype) for each in residuals],
+                block_controlnet_hidden_states=in_order(BLOCK, condition, self.denoiser.dtype),
             )[0]
         return velocity.float()
 
     @torch.no_grad()  # nothing before it or in it is trained
-    def _residuals(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors) -> list[Tensor]:
+    def residuals(self, noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors, guidance: float = 1.0) -> Tensors:
         """What the ControlNet adds behind the transformer's blocks; as in the pipeline, it is given no pooled text."""
         controlnet = self.pipeline.controlnet
         inputs = self._inputs(controlnet, noisy, t, text)
         inputs["pooled_projections"] = torch.zeros_like(inputs["pooled_projections"])
-        found: list[Tensor] = controlnet(**inputs, controlnet_cond=condition["control"].to(controlnet.dtype))[0]
-        return found
+        with self.autocast():
+            return numbered(BLOCK, controlnet(**inputs, controlnet_cond=condition["control"].to(controlnet.dtype))[0])
 
     def _inputs(self, model: Any, noisy: Tensor, t: Tensor, text: Tensors) -> dict[str, Any]:
         dtype = model.dtype

@@ -127,22 +127,15 @@ class TrainingData:
         """Encode the texts, conditions and images of training and validation, and these crops of CAPO.
 
         `progress(done, total)` is called before the first batch and after each one, where anything is missing. Several
-        processes share the batches out.
+        processes share the batches out, and report each round of theirs together.
         """
         self._check_sizes([*self.conditions, *self._shown])
         batches = [batch for batch in self._batches(crops) if self._store.missing(item.key for item in batch)]
         processes.wait()
-        batches = list(processes.share(batches))
-        done, total = 0, sum(len(batch) for batch in batches)
-        if progress and total:
-            progress(0, total)
         try:
-            for batch in batches:
+            for batch in processes.in_rounds(batches, progress):
                 self._have_encoders(batch[0].kind)
                 self._store.put(dict(zip([item.key for item in batch], self._encoded(batch), strict=True)))
-                done += len(batch)
-                if progress:
-                    progress(done, total)
         finally:
             self._store.flush()
             self._pixels.cache_clear()

@@ -12,7 +12,7 @@ from trainer.contract.events import Validation
 from trainer.contract.snapshot import Pair
 from trainer.data.rows import RowBuilder
 from trainer.objectives import error_map
-from trainer.reference import Reference, policy_prediction
+from trainer.reference import Reference, policy_prediction, with_residuals
 from trainer.terms import StepCounts, combine, errors_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class HeldOut:
         counts = StepCounts(self._count, 0, 0, 0)
         for pairs in self._batches:
             batch, layout = self._builder.held_out(pairs)
+            batch = with_residuals(self._backbone, batch, guidance)
             policy = error_map(policy_prediction(self._backbone, batch, guidance), batch.target)
             errors = [errors_of(maps, batch, layout, self._objective) for maps in (policy, self._reference.maps(batch))]
             terms = combine(errors[0], errors[1], batch, layout, counts, self._objective)

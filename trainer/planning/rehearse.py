@@ -25,6 +25,8 @@ from trainer.policy import Policy
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Tensors
 
+    Rows = tuple[Tensor, Tensor, Tensors, Tensors]
+
 WARM_UP = 2
 REPEATS = 5
 
@@ -61,13 +63,16 @@ def rehearse(
             backbone.denoiser.enable_gradient_checkpointing()
         condition = backbone.encode_condition(torch.zeros(1, 3, height, width), torch.ones(1, 1, height, width))
 
-        def rows(count: int) -> tuple[Tensor, Tensor, Tensors, Tensors]:
+        def rows(count: int) -> Rows:
             text = backbone.encode_text([""] * count, torch.empty(count, 3, height, width))
             text = {name: _filled(value) for name, value in text.items()}
             repeated = {name: value.expand(count, *value.shape[1:]).clone() for name, value in condition.items()}
             return torch.randn(count, *backbone.latent_shape(height, width)), torch.rand(count), repeated, text
 
-        given, known = rows(policy_rows), rows(max(1, reference_rows))
+        def shared(noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors) -> Rows:
+            return noisy, t, condition | backbone.residuals(noisy, t, condition, text), text
+
+        given, known = rows(policy_rows), shared(*rows(max(1, reference_rows)))
         policy = Policy(config, backbone)
 
         def untrained() -> None:
@@ -75,7 +80,7 @@ def rehearse(
                 backbone.predict(*known)
 
         return Rehearsal(
-            policy=_seconds(lambda: backbone.predict(*given).square().mean().backward()),
+            policy=_seconds(lambda: backbone.predict(*shared(*given)).square().mean().backward()),
             reference=_seconds(untrained) if reference_rows else 0.0,
             update=_seconds(lambda: policy.update(0, 0.0)),
         )

@@ -18,6 +18,8 @@ from trainer.planning.shadow import shadow_backbone, shadow_mode
 if TYPE_CHECKING:
     from trainer.backbones.protocol import Tensors
 
+    Rows = tuple[Tensor, Tensor, Tensors, Tensors]
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -86,14 +88,21 @@ def walk(
         latents = torch.empty(1, *backbone.latent_shape(height, width))
         decoding = _measured(lambda: backbone.decode(latents))
 
-        def rows(count: int) -> tuple[Tensor, Tensor, Tensors, Tensors]:
+        def rows(count: int) -> Rows:
             text = backbone.encode_text([""] * count, torch.empty(count, 3, height, width))
             repeated = {name: value.expand(count, *value.shape[1:]).clone() for name, value in condition.items()}
             return latents.expand(count, -1, -1, -1).clone(), torch.empty(count), repeated, text
 
+        def shared(noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors) -> Rows:
+            return noisy, t, condition | backbone.residuals(noisy, t, condition, text), text
+
+        def train() -> None:
+            held = shared(*given)
+            backbone.predict(*held).square().sum().backward()
+
         given = rows(policy_rows)
-        policy = _measured(lambda: backbone.predict(*given).square().sum().backward())
-        known = rows(reference_rows) if reference_rows else None
+        policy = _measured(train)
+        known = shared(*rows(reference_rows)) if reference_rows else None
         off = nullcontext() if config.training.method == "full" else backbone.reference()
         with torch.no_grad(), off:
             reference = _measured(lambda: backbone.predict(*known)) if known else NOTHING

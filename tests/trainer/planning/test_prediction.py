@@ -52,18 +52,25 @@ def inputs(backbone: Any, rows: int) -> tuple[Any, ...]:
     return noisy, torch.full((rows,), 0.5), backbone.encode_condition(pixels, mask), text
 
 
+def shared(backbone: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """With what a ControlNet adds, which a step computes once for policy and reference."""
+    noisy, t, condition, text = given
+    return noisy, t, condition | backbone.residuals(*given), text
+
+
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_flops_memory_and_sizes_agree_with_the_model(family: str) -> None:
     """Every debug backbone, within 15 %: the promise of `plan`."""
     config = config_of(f"{family}_debug")
     predicted, rows = predict(config, Load(SIDE, SIDE, 10), HERE, baseline=0), rows_of(config)
     backbone = real(f"{family}_debug")
-    given, known = inputs(backbone, rows.policy), inputs(backbone, rows.reference)
+    given, known = inputs(backbone, rows.policy), shared(backbone, inputs(backbone, rows.reference))
 
     def step() -> None:
         with torch.no_grad(), backbone.reference():
             backbone.predict(*known)
-        backbone.predict(*given).square().sum().backward()
+        held = shared(backbone, given)
+        backbone.predict(*held).square().sum().backward()
         backbone.denoiser.zero_grad(set_to_none=True)
 
     counter = FlopCounterMode(display=False, custom_mapping={p: _shapes(f) for p, f in CPU_ATTENTION.items()})
