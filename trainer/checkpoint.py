@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from trainer.card import CARD
 from trainer.contract.checkpoint import CheckpointManifest, RunFolder
 from trainer.contract.errors import StorageError
-from trainer.contract.files import fsync_path, fsync_tree, sha256_file, write_durably
+from trainer.contract.files import sha256_file, write_durably
+from trainer.export import complete_pipeline, publish_folder
 
 if TYPE_CHECKING:
     from trainer.policy import Policy
@@ -49,12 +50,9 @@ def save_checkpoint(
             for path in sorted(staged.rglob("*"))
             if path.is_file()
         }
-        fsync_tree(staged)
         whole = manifest.model_copy(update={"files": files})
         write_durably(staged / MANIFEST, whole.model_dump_json(indent=1).encode())
-        shutil.rmtree(final, ignore_errors=True)
-        staged.replace(final)
-        fsync_path(folder.checkpoints)
+        publish_folder(staged, final)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
         raise StorageError("checkpoint_unwritable", f"{final.name} could not be written: {error}.") from error
@@ -117,15 +115,10 @@ def publish(folder: RunFolder, policy: Policy, base: Path | None, card: str, *, 
         with policy.best():
             policy.export(staged)
         if base is not None:
-            for part in base.iterdir():
-                if not (staged / part.name).exists():
-                    copy = shutil.copytree if part.is_dir() else shutil.copy2
-                    copy(part, staged / part.name)
+            complete_pipeline(staged, base)
         (staged / CARD).write_text(card, encoding="utf-8")
-        fsync_tree(staged)
-        shutil.rmtree(final, ignore_errors=True)
-        staged.replace(final)
-        fsync_path(folder.root)
+        publish_folder(staged, final)
     except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
         raise StorageError(f"{final.name}_unwritable", f"The {final.name} could not be written: {error}.") from error
     return final

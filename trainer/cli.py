@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import traceback
@@ -293,7 +292,10 @@ def _sample(commands: Any) -> None:
     what.add_argument("--request", type=Path, metavar="FILE", help="see trainer.contract.sampling")
     what.add_argument("--snapshot", type=Path, metavar="DIR", help="a snapshot folder; needs --recipe or --config")
     _config_options(parser, required=False)
-    parser.add_argument("--adapter", type=Path, metavar="PATH", help="with a snapshot: a LoRA folder or file")
+    parser.add_argument(
+        "--adapter", type=Path, metavar="PATH",
+        help="with a snapshot: a LoRA's folder or file, or a run's folder; else the config's model.adapter, if any",
+    )  # fmt: skip
     parser.add_argument("--images", type=int, default=16, metavar="N", help="with a snapshot: how many (16)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results and images go")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
@@ -331,8 +333,8 @@ def _run_sample(options: argparse.Namespace) -> int:
         signal.signal(number, on_signal)
     cancel = options.out / "cancel"
     left = run_request(request, options.out, cancelled=lambda: bool(stopped) or cancel.exists(), on_batch=_progress)
-    if options.json:
-        print(json.dumps({"done": len(request.items) - left, "left": left}))
+    done = len(request.items) - left
+    _answer(options, {"done": done, "left": left}, f"{done} images in {options.out}" + f", {left} left" * bool(left))
     return ExitCode.CANCELLED if left else ExitCode.FINISHED
 
 
@@ -350,8 +352,8 @@ def _evaluate(commands: Any) -> None:
         "an adapter also D_w, D_l and margin on held-out pairs. 320 images give a standard error of 2.7 points.",
     )  # fmt: skip
     parser.add_argument("--snapshot", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--base", default="spatialworld", help="spatialworld, a folder or a hub id")
-    parser.add_argument("--adapter", type=Path, metavar="PATH", help="a LoRA folder or file; none measures the base")
+    parser.add_argument("--base", help="spatialworld, a folder or a hub id; without it the recipe's, else spatialworld")
+    parser.add_argument("--adapter", type=Path, metavar="PATH", help="a LoRA or a run's folder; none measures the base")
     parser.add_argument("--images", type=int, default=320)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=1.0)
@@ -373,11 +375,11 @@ def _run_evaluate(options: argparse.Namespace) -> int:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    backbone = load_backbone(options.base)
+    config = _config(options) if options.config or options.recipe else RunConfig()
+    backbone = load_backbone(options.base or config.model.base, revision=config.model.revision)
     values: dict[str, float] = {}
     if options.adapter:
         backbone.load_adapter(options.adapter)
-        config = _config(options) if options.config or options.recipe else RunConfig()
         values |= measure_pairs(snapshot, backbone, config)
     sampler = SamplerSettings(steps=options.steps, guidance=options.guidance)
     values |= measure_rationality(snapshot, backbone, images=options.images, sampler=sampler, seed=options.seed)
@@ -389,35 +391,35 @@ def _run_evaluate(options: argparse.Namespace) -> int:
 
 def _export(commands: Any) -> None:
     parser = _command(
-        commands, "export", _run_export, "copy out what a run has trained, checked by its hash",
-        "A LoRA can be given to `load_lora_weights` of the base's own pipeline. Under full fine-tuning a finished run\n"
-        "gives a whole pipeline for `from_pretrained`, a checkpoint only its transformer or UNet.",
+        commands, "export", _run_export, "copy out what a run has trained, or a recipe's pipeline with an adapter",
+        "A run's LoRA, a checkpoint's checked by its hash, can be given to `load_lora_weights` of the base's own\n"
+        "pipeline; under full fine-tuning a finished run gives a whole pipeline for `from_pretrained`, a checkpoint only\n"
+        "its transformer or UNet. A recipe or config gives its base as a whole pipeline, with `--set model.adapter=RUN`\n"
+        "in its weights: a base for further tuning, or for where no LoRA can be loaded.",
     )  # fmt: skip
-    parser.add_argument("--run", dest="run_folder", type=Path, required=True, metavar="RUNDIR")
+    parser.add_argument("--run", dest="run_folder", type=Path, metavar="RUNDIR", help="a run's folder")
     parser.add_argument("--step", type=int, help="a checkpoint's step; without it the final adapter, else the newest")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    _config_options(parser, required=False)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
 
 
 def _run_export(options: argparse.Namespace) -> int:
-    from trainer.checkpoint import check, last_good
+    from trainer.export import copy_out, export_pipeline, trained_by
 
-    folder = RunFolder(options.run_folder)
-    source = _trained(folder.root) if options.step is None else None
-    if source is None and options.step is None:
-        good = last_good(folder)
-        source = _trained(good[1]) if good else None
-    elif source is None:
-        path = folder.checkpoint(options.step)
-        check(path)
-        source = _trained(path)
-    if source is None:
-        raise ConfigError("nothing_to_export", f"{options.run_folder} holds neither an adapter nor a checkpoint.")
+    named = options.recipe or options.config
+    if bool(options.run_folder) == bool(named):
+        raise ConfigError("export_of_what", "Name either --run, or --recipe or --config.")
+    if options.run_folder and options.set:
+        raise ConfigError("export_as_trained", "A run is exported as it was trained; --set goes with a recipe.")
+    if options.step is not None and not options.run_folder:
+        raise ConfigError("step_of_what", "--step names a checkpoint of a run; give --run.")
     if options.out.exists():
         raise ConfigError("out_exists", f"{options.out} exists already; name a new folder.")
-    shutil.copytree(source, options.out)
+    if named:
+        config = _config(options)
+        export_pipeline(config, options.out)
+        values = {"model": str(options.out), "base": config.model.base, "adapter": config.model.adapter}
+        return _answer(options, values, str(options.out))
+    source = trained_by(options.run_folder, options.step)
+    copy_out(source, options.out)
     return _answer(options, {source.name: str(options.out), "source": str(source)}, str(options.out))
-
-
-def _trained(folder: Path) -> Path | None:
-    """The LoRA or the model in a run's or checkpoint's folder."""
-    return next((folder / name for name in ("adapter", "model") if (folder / name).is_dir()), None)

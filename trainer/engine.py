@@ -42,13 +42,14 @@ from trainer.data.rows import StepSlots
 from trainer.data.source import Progress
 from trainer.evaluation.grid import Grid
 from trainer.evaluation.held_out import HeldOut
+from trainer.export import base_folder
 from trainer.kernels import choose_kernels
 from trainer.objectives import error_map, next_beta
 from trainer.parallel import Processes
 from trainer.planner import plan
 from trainer.planning.meter import Meter
 from trainer.policy import Policy
-from trainer.prepare import add_policy, base_folder, prepare, prepare_reference
+from trainer.prepare import add_policy, prepare, prepare_reference
 from trainer.reference import GUIDANCE, policy_prediction, with_residuals
 from trainer.schedule import learning_rate
 from trainer.self_check import check_masks, check_model

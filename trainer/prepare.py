@@ -13,7 +13,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.backbones.families import resolve_base
 from trainer.backbones.load import compute_type, load_backbone
 from trainer.contract.snapshot import verify_snapshot
 from trainer.data.encoders import remembered_prints
@@ -72,14 +71,6 @@ def add_policy(config: RunConfig, backbone: Backbone, processes: Processes = ALO
         backbone.continue_adapter(Path(config.model.adapter))
     else:
         backbone.add_adapter(lora.rank, lora.alpha or lora.rank, lora.targets, config.training.seed)
-
-
-def base_folder(config: RunConfig) -> Path:
-    """Where the files of the base pipeline lie: its own folder, or the hub's cache of it."""
-    from diffusers import DiffusionPipeline
-
-    path = resolve_base(config.model.base).path
-    return Path(path if Path(path).is_dir() else DiffusionPipeline.download(path, revision=config.model.revision))
 
 
 def prepare(

@@ -139,7 +139,7 @@ def run_request(
     if not missing:
         return 0
     generator = request.generator
-    backbone = load_backbone(generator.base, dtype=generator.dtype)
+    backbone = load_backbone(generator.base, revision=generator.revision, dtype=generator.dtype)
     if generator.adapter:
         backbone.load_adapter(Path(generator.adapter), generator.adapter_scale)
     left = len(missing)

@@ -17,7 +17,7 @@ import pytest
 
 from trainer.contract.checkpoint import LORA_FILE, RunFolder
 from trainer.contract.config import RunConfig, apply_overrides
-from trainer.contract.errors import ModelError
+from trainer.contract.errors import ExitCode, ModelError
 from trainer.contract.events import read_events
 from trainer.contract.recipes import recipe_config
 from trainer.contract.snapshot import read_snapshot
@@ -381,6 +381,30 @@ def test_the_commands_export_and_sample(
         assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"done": 1, "left": 0}
         images.append(np.asarray(Image.open(out / "images" / "one.png")).astype(int))
     assert np.abs(images[0] - images[1]).max() > 0
+
+
+def test_a_recipe_is_exported_with_the_adapter_in_its_weights(
+    case: Case, run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`export --recipe`: a whole pipeline that predicts what base and adapter do together."""
+    from trainer.backbones.families import FAMILIES
+    from trainer.backbones.load import load_backbone
+    from trainer.cli import main
+
+    values = {"model.adapter": str(run.root), "model.dtype": "float32"}
+    options = ["--recipe", f"{case.family}_debug", *(f"--set={name}={value}" for name, value in values.items())]
+    assert main(["export", *options, "--out", str(tmp_path / "fused"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == str(tmp_path / "fused")
+    plus = f"+{tmp_path / 'fused' / 'controlnet'}" if FAMILIES[case.family].controlnets else ""
+    fused, base = load_backbone(f"{tmp_path / 'fused'}{plus}", dtype="float32"), load(case)
+    image, mask = condition()
+    noise, t = noise_for(base), torch.tensor([0.4, 0.9])
+    given, text = encoded(base, image * 2 - 1, mask)
+    before = base.predict(noise, t, given, text)
+    base.load_adapter(run.root)
+    wanted, found = base.predict(noise, t, given, text), fused.predict(noise, t, given, text)
+    assert torch.allclose(found, wanted, atol=1e-5) and (found - wanted).abs().max() < (wanted - before).abs().max() / 4
+    assert main(["export", *options, "--out", str(tmp_path / "fused")]) == ExitCode.BAD_CONFIG
 
 
 def test_the_exported_adapter_is_the_trained_one(case: Case, tmp_path: Path) -> None:

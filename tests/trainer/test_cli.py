@@ -90,6 +90,16 @@ def test_export_checks_and_copies(
     assert main(["export", "--run", str(run), "--step", "1", "--out", str(tmp_path / "c")]) == ExitCode.DISK
     empty = ["export", "--run", str(tmp_path / "nothing"), "--out", str(tmp_path / "d")]
     assert main(empty) == ExitCode.BAD_CONFIG
+    capsys.readouterr()
+    for options, words in (
+        ([], "either --run, or --recipe"),
+        (["--run", str(run), "--recipe", "flux_fill_debug"], "either --run, or --recipe"),
+        (["--run", str(run), "--set", "model.dtype=float32"], "exported as it was trained"),
+        (["--recipe", "flux_fill_debug", "--step", "2"], "--step names a checkpoint of a run"),
+    ):
+        assert main(["export", "--out", str(tmp_path / "e"), *options]) == ExitCode.BAD_CONFIG
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "e").exists()
 
 
 def test_a_fully_tuned_model_is_exported_whole(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trainer.contract.config import RunConfig, apply_overrides
 from trainer.contract.errors import ExitCode
-from trainer.contract.sampling import RESULTS, load_request, read_results
+from trainer.contract.sampling import RESULTS, load_request, read_results, request_of
 from trainer.contract.snapshot import Snapshot, read_snapshot
 
 TINY = {"sampler": {"steps": 2, "guidance": 1.0}, "dtype": "float32"}
@@ -116,6 +117,13 @@ def test_a_recipe_draws_a_snapshots_held_out_conditions(
     for result, row in zip(results, [*held_out, *held_out], strict=False):
         true, mask = (np.asarray(Image.open(snapshot.path(path))) for path in (row.image, row.mask))
         assert np.array_equal(np.asarray(Image.open(out / result.image))[mask == 0], true[mask == 0])
+
+
+def test_a_request_of_a_config_draws_with_its_adapter_and_revision(snapshot: Snapshot) -> None:
+    config = apply_overrides(RunConfig(), {"model.adapter": "RUN", "model.revision": "abc"})
+    assert request_of(snapshot, config, adapter=None, images=1).generator.adapter == "RUN"
+    generator = request_of(snapshot, config, adapter=Path("other"), images=1).generator
+    assert (generator.adapter, generator.revision) == ("other", "abc")
 
 
 def test_a_request_file_is_given_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

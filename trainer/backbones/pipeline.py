@@ -208,9 +208,15 @@ class PipelineBackbone:
         self._load(path, POLICY)
         self.denoiser.set_adapters([POLICY], [scale])
 
+    def fuse_adapter(self, stored: torch.dtype) -> None:
+        self.denoiser.fuse_lora(adapter_names=[POLICY])
+        self.denoiser.unload_lora()
+        self.stored = stored
+
     def _load(self, path: Path, name: str) -> None:
-        file = path / LORA_FILE if path.is_dir() else path
-        if not file.is_file():
+        places = (path, path / LORA_FILE, path / "adapter" / LORA_FILE)  # a run's folder stands for its adapter
+        file = next((place for place in places if place.is_file()), None)
+        if file is None:
             raise ModelError("adapter_missing", f"There is no adapter at {path}: {LORA_FILE} is missing.")
         try:
             with warnings.catch_warnings():  # a second adapter is what is wanted here

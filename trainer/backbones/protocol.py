@@ -158,6 +158,10 @@ class Backbone(Protocol):
         """Load a LoRA for sampling."""
         ...
 
+    def fuse_adapter(self, stored: torch.dtype) -> None:
+        """Put the loaded LoRA into the denoiser's weights, which `export_model` then writes as `stored`."""
+        ...
+
     def train_fully(self, *, copy_reference: bool) -> None:
         """Train all weights of the denoiser, held in float32; a frozen copy of them is the reference, if asked for."""
         ...

@@ -35,6 +35,8 @@ class GeneratorSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     base: str = "spatialworld"
     """`spatialworld`, a local diffusers folder, or a hub id."""
+    revision: str | None = None
+    """Commit or branch of a hub id."""
     adapter: str | None = None
     """Folder (holding pytorch_lora_weights.safetensors) or file of a LoRA."""
     adapter_scale: float = 1.0
@@ -119,7 +121,8 @@ def load_request(path: Path | str) -> SampleRequest:
 def request_of(snapshot: Snapshot, config: RunConfig, *, adapter: Path | None, images: int) -> SampleRequest:
     """`images` images of a snapshot's held-out conditions (of all, where none are held out), as a run would draw them.
 
-    Base, dtype and sampler are the config's; conditions take turns, and each further round has the next seed.
+    Base, dtype and sampler are the config's, and its `model.adapter` where none is given; conditions take turns, and
+    each further round has the next seed.
     """
     rows = [row for row in snapshot.conditions if row.split == "validation"] or snapshot.conditions
     items = [
@@ -131,7 +134,8 @@ def request_of(snapshot: Snapshot, config: RunConfig, *, adapter: Path | None, i
     ]  # fmt: skip
     generator = GeneratorSpec(
         base=config.model.base,
-        adapter=str(adapter) if adapter else None,
+        revision=config.model.revision,
+        adapter=str(adapter) if adapter else config.model.adapter,
         dtype=config.model.dtype,
         sampler=SamplerSettings(steps=config.samples.steps, guidance=config.samples.guidance),
     )
