@@ -393,9 +393,9 @@ def _export(commands: Any) -> None:
     parser = _command(
         commands, "export", _run_export, "copy out what a run has trained, or a recipe's pipeline with an adapter",
         "A run's LoRA, a checkpoint's checked by its hash, can be given to `load_lora_weights` of the base's own\n"
-        "pipeline; under full fine-tuning a finished run gives a whole pipeline for `from_pretrained`, a checkpoint only\n"
-        "its transformer or UNet. A recipe or config gives its base as a whole pipeline, with `--set model.adapter=RUN`\n"
-        "in its weights: a base for further tuning, or for where no LoRA can be loaded.",
+        "pipeline; under full fine-tuning a finished run gives a whole pipeline for `from_pretrained`, a checkpoint\n"
+        "only its transformer or UNet. A recipe or config gives its base as a whole pipeline, with\n"
+        "`--set model.adapter=RUN` in its weights: a base for further tuning, or for where no LoRA can be loaded.",
     )  # fmt: skip
     parser.add_argument("--run", dest="run_folder", type=Path, metavar="RUNDIR", help="a run's folder")
     parser.add_argument("--step", type=int, help="a checkpoint's step; without it the final adapter, else the newest")
