@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from trainer.backbones.flux_fill import FluxFillBackbone
-from trainer.contract.config import ObjectiveConfig, RunConfig
+from trainer.contract.config import RunConfig
+from trainer.contract.objective import ObjectiveConfig
 from trainer.data.rows import Batch, Layout
 from trainer.objectives import error_map
 from trainer.planning.known import flux_fill

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.contract.config import ObjectiveConfig
+from trainer.contract.objective import ObjectiveConfig
 from trainer.data.rows import Batch, Layout, StepSlots
 from trainer.objectives import (
     PreferenceLoss,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.contract.config import CapoConfig, ObjectiveConfig, RunConfig, apply_overrides
+from trainer.contract.config import RunConfig, apply_overrides
 from trainer.contract.errors import SnapshotError
+from trainer.contract.objective import CapoConfig, ObjectiveConfig
 from trainer.data.crops import SubjectMask, crop, crop_and_scale, draw_windows, overlap
 from trainer.data.order import PairOrder
 from trainer.data.rows import slots_of

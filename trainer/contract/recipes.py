@@ -6,22 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainer.contract.config import (
-    CapoConfig,
     CheckpointsConfig,
     LoraConfig,
     ModelConfig,
-    ObjectiveConfig,
     OptimizerConfig,
-    ReplayConfig,
     RunConfig,
     SamplesConfig,
-    ScpoConfig,
     TrainingConfig,
     ValidationConfig,
     apply_overrides,
 )
 from trainer.contract.errors import ConfigError
 from trainer.contract.fits import FITS
+from trainer.contract.objective import CapoConfig, ObjectiveConfig, ReplayConfig, ScpoConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from trainer.contract.config import CapoConfig
+from trainer.contract.objective import CapoConfig
 from trainer.noise import generator
 
 TRIES = 64

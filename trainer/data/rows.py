@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.contract.config import ObjectiveConfig
 from trainer.contract.errors import SnapshotError
+from trainer.contract.objective import ObjectiveConfig
 from trainer.contract.snapshot import Pair, Winner
 from trainer.data.crops import Window, draw_windows
 from trainer.data.shards import content_key

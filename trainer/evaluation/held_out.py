@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainer.contract.config import ObjectiveConfig
 from trainer.contract.events import Validation
+from trainer.contract.objective import ObjectiveConfig
 from trainer.contract.snapshot import Pair
 from trainer.data.rows import RowBuilder
 from trainer.objectives import error_map

@@ -127,7 +127,7 @@ def test_noise_and_clean_errors_follow_from_the_velocity_error() -> None:
 
 
 def test_cropping_and_masking_commute_and_the_penalty_is_even() -> None:
-    from trainer.contract.config import CapoConfig
+    from trainer.contract.objective import CapoConfig
     from trainer.data.crops import SubjectMask, crop, draw_windows
 
     random = np.random.default_rng(0)

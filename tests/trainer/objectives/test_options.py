@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from trainer import objectives
-from trainer.contract.config import ObjectiveConfig, RunConfig, apply_overrides
+from trainer.contract.config import RunConfig, apply_overrides
 from trainer.contract.errors import ConfigError
+from trainer.contract.objective import ObjectiveConfig
 from trainer.data.rows import Batch, Layout, StepSlots
 from trainer.objectives import dpo_loss, error_map, next_beta, reason_weight, scale_gradient, winner_loss
 from trainer.terms import StepCounts, combine, counts_of, errors_of

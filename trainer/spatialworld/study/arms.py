@@ -7,20 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.contract.config import (
-    CapoConfig,
     CheckpointsConfig,
     LoraConfig,
     ModelConfig,
-    ObjectiveConfig,
     OptimizerConfig,
-    ReplayConfig,
     RunConfig,
     SamplesConfig,
-    ScpoConfig,
     TrainingConfig,
     ValidationConfig,
     apply_overrides,
 )
+from trainer.contract.objective import CapoConfig, ObjectiveConfig, ReplayConfig, ScpoConfig
 from trainer.spatialworld.study.scale import Study
 
 Overrides = Mapping[str, Any]
