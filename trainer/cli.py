@@ -253,21 +253,21 @@ def _planned(options: argparse.Namespace, config: RunConfig) -> tuple[RunConfig,
         same = {f"training.{name}": getattr(kept, name) for name in ("micro_batch", "checkpointing", "encode_batch")}
         return (apply_overrides(config, same) if options.fit else config), {}
     from trainer.contract.snapshot import read_snapshot
+
+    snapshot = read_snapshot(options.snapshot)
     from trainer.planning.fit import fit
     from trainer.planning.machine import this_machine
     from trainer.planning.predict import load_of, predict
 
-    load, machine = load_of(read_snapshot(options.snapshot)), this_machine()
+    load, machine = load_of(snapshot), this_machine()
     if options.fit:
         config = apply_overrides(config, fit(config, load, machine).overrides)
     return config, predict(config, load, machine)
 
 
 def _run_train(options: argparse.Namespace) -> int:
-    config = _config(options)
+    config, predicted = _planned(options, _config(options))
     from trainer.engine import train
-
-    config, predicted = _planned(options, config)
 
     result = train(
         options.snapshot, config, options.out, resume=options.resume == "auto", force=options.force,

@@ -62,6 +62,14 @@ def invert(path: Path) -> None:
     path.write_bytes(png(255 - np.asarray(Image.open(path))))
 
 
+def squash(path: Path) -> None:
+    path.write_bytes(png(np.asarray(Image.open(path)) // 255))
+
+
+def lift(path: Path) -> None:
+    path.write_bytes(png(np.maximum(np.asarray(Image.open(path)), 1)))
+
+
 def both_splits(snapshot: Snapshot) -> None:
     path = snapshot.folder / "conditions.parquet"
     table = pq.read_table(path)
@@ -80,6 +88,10 @@ CASES: list[tuple[str, Callable[[Snapshot], object], bool, str]] = [
      r"conditions.parquet row 0 \(c0\): the mask is 0 everywhere"),
     ("mask all 255", lambda s: mask_of(s).write_bytes(png(np.full((32, 32), 255, np.uint8))), True,
      r"conditions.parquet row 0 \(c0\): the mask is 255 everywhere"),
+    ("mask of 0 and 1", lambda s: squash(mask_of(s)), True,
+     r"conditions.parquet row 0 \(c0\): the mask is 0 to 1, so there is no background"),
+    ("mask that is nowhere 0", lambda s: lift(mask_of(s)), True,
+     r"conditions.parquet row 0 \(c0\): the mask is 1 to 255, so there is no subject"),
     ("mask the other way round", lambda s: invert(mask_of(s)), True,
      r"pairs.parquet row 0 \(p0\), win: .* is this one the other way round"),
     ("pixels of NaN", lambda s: lose_of(s).write_bytes(tiff_of_nan(32)), True,

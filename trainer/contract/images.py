@@ -49,11 +49,14 @@ def paste_foreground(candidate: Pixels, image: Pixels, mask: Pixels) -> Pixels:
 
 
 def check_mask(mask: Pixels, place: str) -> None:
-    """Raise SnapshotError for a mask without subject or without background."""
-    if mask.max() == 0:
-        raise SnapshotError("mask_empty", f"{place}: the mask is 0 everywhere, so there is no background to generate.")
-    if mask.min() == 255:
-        raise SnapshotError("mask_full", f"{place}: the mask is 255 everywhere, so there is no subject to keep.")
+    """Raise SnapshotError for a mask without background (a half of 255 or more) or without a pixel that is wholly the
+    subject's (0)."""
+    low, high = int(mask.min()), int(mask.max())
+    found = f"{low} everywhere" if low == high else f"{low} to {high}"
+    if high < 128:
+        raise SnapshotError("mask_empty", f"{place}: the mask is {found}, so there is no background (255) to generate.")
+    if low > 0:
+        raise SnapshotError("mask_full", f"{place}: the mask is {found}, so there is no subject (0) to keep.")
 
 
 class ImageStore:
