@@ -152,6 +152,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         blobs=app.state.blobs,
         recent=app.state.recent_sessions,
         cookie=session_cookie(settings),
+        database=app.state.database,
     )
     app.add_middleware(
         AnswerShortcut,

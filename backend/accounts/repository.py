@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend.accounts.models import ApiToken, AuditEntry, Invitation, LoginLink, LoginSession, Person, Role
@@ -69,18 +70,21 @@ def first_admin(session: Session) -> Person | None:
 # Sessions
 
 
-def live_session(session: Session, token_hash: str, now: datetime, seen_after: datetime) -> LoginSession | None:
-    query = (
-        select(LoginSession)
-        .join(Person)
-        .where(
-            LoginSession.token_hash == token_hash,
-            LoginSession.expires_at > now,
-            LoginSession.last_seen_at > seen_after,
-            Person.is_active,
-        )
-    )
-    return session.scalar(query)
+# What proves a session, of sessions joined with their people; the parameters are those of `proof`.
+LIVE = (
+    LoginSession.token_hash == bindparam("by_token_hash"),
+    LoginSession.expires_at > bindparam("by_now", type_=LoginSession.expires_at.type),
+    LoginSession.last_seen_at > bindparam("by_seen_after", type_=LoginSession.last_seen_at.type),
+    Person.is_active,
+)
+
+
+def proof(token_hash: str, now: datetime, seen_after: datetime) -> dict[str, Any]:
+    return {"by_token_hash": token_hash, "by_now": now, "by_seen_after": seen_after}
+
+
+def live_session(session: Session, proven_by: dict[str, Any]) -> LoginSession | None:
+    return session.scalar(select(LoginSession).join(Person).where(*LIVE), proven_by)
 
 
 def sessions_of(session: Session, person_id: int, now: datetime, seen_after: datetime) -> Sequence[LoginSession]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -54,8 +55,12 @@ def authenticate_session(database: Database, cookie: str, settings: Settings) ->
 
 def session_of(session: Session, cookie: str, settings: Settings) -> LoginSession | None:
     """As `authenticate_session`, within the caller's transaction and without noting the time of use."""
-    now = utcnow()
-    return repository.live_session(session, fingerprint(cookie), now, idle_limit(settings, now))
+    return repository.live_session(session, proof_of(cookie, utcnow(), settings))
+
+
+def proof_of(cookie: str, now: datetime, settings: Settings) -> dict[str, Any]:
+    """What `repository.LIVE` asks for."""
+    return repository.proof(fingerprint(cookie), now, idle_limit(settings, now))
 
 
 def authenticate_token(database: Database, secret: str) -> ApiToken | None:

@@ -1,5 +1,6 @@
 """An answer over HTTP and what it gives back, the same by whichever way it came in."""
 
+import random
 from typing import NamedTuple
 
 from sqlalchemy.orm import Session
@@ -25,13 +26,20 @@ def answer(
     *,
     lease_seconds: int,
     tickets: Tickets,
+    chance: random.Random | None = None,
 ) -> Answered:
     """Stores the answer and leases what follows, where `given.next` asks for it. Raises as `submission.submit`."""
     taken = submission.submit(session, person, assignment_id, key, given)
     claimed = None
     if given.next is not None:
         claimed = following.claim_after(
-            session, person, taken, count=given.next.count, holding=given.next.holding, lease_seconds=lease_seconds
+            session,
+            person,
+            taken,
+            count=given.next.count,
+            holding=given.next.holding,
+            lease_seconds=lease_seconds,
+            chance=chance,
         )
     out = views.taken_out(taken, claimed, tickets)
     if out.kind == ComparisonKind.ARENA:

@@ -13,6 +13,7 @@ from backend.judging import leases, lessons, mixing, repository, repository_foll
 from backend.judging.leases import MAX_HELD, Claimed, Progress, settings_of
 from backend.judging.repository import Servable
 from backend.judging.repository_leases import LeasedRow
+from backend.judging.repository_standing import Noted
 from backend.judging.submission import Taken
 from backend.kit.database import utcnow
 
@@ -54,6 +55,11 @@ def claim_after(
         rows.append(row)
     if count and not rows:
         return None
+    return ready(rows, noted)
+
+
+def ready(rows: list[LeasedRow], noted: Noted) -> Claimed:
+    """What follows an answer whose author's counters are these; what is left was not counted."""
     pace = None if noted.seconds_each is None else round(noted.seconds_each, 1)
     return Claimed(rows, [], "ready", Progress(noted.done, noted.skipped, None, False, pace))
 
@@ -81,11 +87,11 @@ def _next(
         row = leases.lease(session, of, mixed.comparison_id, expires=expires, now=now, purpose=mixed.purpose)
         if row is not None:
             return row
-    found = repository_following.take_and_show(session, of, chance.random())
-    if found is None:
+    taken = repository_following.take(session, of, chance.random())
+    if taken is None:
         return None
-    row = leases.lease(session, of, found.comparison_id, expires=expires, now=now, showing=found.showing)
+    row = leases.lease(session, of, taken, expires=expires, now=now)
     if row is None:
         # Another request of the same person was faster by a hair.
-        repository.return_slot(session, found.comparison_id)
+        repository.return_slot(session, taken)
     return row

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import md5
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from backend.catalogue.schemas import ProjectSettings
 from backend.judging import aiming, mixing, repository, repository_leases, repository_matchups, repository_standing
 from backend.judging.models import Assignment, AssignmentState, Purpose
 from backend.judging.repository import Servable
-from backend.judging.repository_leases import Lease, LeasedRow, OwnAssignment, Showing
+from backend.judging.repository_leases import Lease, LeasedRow, OwnAssignment
 from backend.judging.repository_matchups import Aim
 from backend.judging.repository_standing import Situation
 from backend.kit.database import utcnow
@@ -157,9 +158,12 @@ def progress_of(situation: Situation, held: int) -> Progress:
 
 def _renew_mine(session: Session, project: Project, person: Person, expires: datetime) -> list[LeasedRow]:
     mine = repository_leases.leased(session, project.id, person.id)
-    if mine:
-        repository_leases.extend(session, [row.assignment.id for row in mine], expires)
-    return [row._replace(assignment=row.assignment._replace(lease_expires_at=expires)) for row in mine]
+    renewed = repository_leases.extend(session, [row.assignment.id for row in mine], expires) if mine else set()
+    return [
+        row._replace(assignment=row.assignment._replace(lease_expires_at=expires))
+        for row in mine
+        if row.assignment.id in renewed
+    ]
 
 
 def _lost(session: Session, person: Person, ids: list[int], expires: datetime) -> list[int]:
@@ -243,11 +247,10 @@ def lease(
     now: datetime,
     purpose: Purpose = Purpose.REGULAR,
     propensity: float = 1.0,
-    showing: Showing | None = None,
 ) -> LeasedRow | None:
     """Makes the lease of a comparison whose slot is taken; None where the person has it already."""
-    showing = showing or repository_leases.showing(session, comparison_id)
-    order = shown_order(comparison_id, showing.candidates, showing.times_assigned)
+    showing = repository_leases.showing(session, comparison_id)
+    order = shown_order(comparison_id, showing.candidates, showing.times_held)
     assignment_id = repository_leases.insert_lease(
         session,
         comparison_id=comparison_id,
@@ -263,11 +266,13 @@ def lease(
     return LeasedRow(Lease(assignment_id, order, expires, purpose), comparison_id, *showing[:9])
 
 
-def shown_order(comparison_id: int, candidates: int, times_assigned: int) -> list[int]:
-    """A random order, turned by one place each time the comparison is handed out, so that sides balance."""
-    order = list(range(candidates))
-    random.Random(f"shown order of comparison {comparison_id}").shuffle(order)
-    turn = times_assigned % candidates
+def shown_order(comparison_id: int, candidates: int, times_held: int) -> list[int]:
+    """An order as good as random, turned by one place for each who has held the comparison, so that sides balance.
+
+    `repository_turns` says the same in SQL.
+    """
+    order = sorted(range(candidates), key=lambda place: md5(f"{comparison_id}:{place}".encode()).hexdigest())
+    turn = times_held % candidates
     return order[turn:] + order[:turn]
 
 

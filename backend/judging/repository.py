@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, case, exists, func, insert, select, text, update
+from sqlalchemy import Select, bindparam, case, exists, func, insert, literal_column, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased, selectinload
 
@@ -121,8 +121,9 @@ def facts(session: Session, comparison_id: int) -> ComparisonFacts:
 # --- slots -------------------------------------------------------------------------------------------------------
 
 
-# Literal, so that the partial index matches however the statement is prepared; the alias is always called `c`.
+# Literal, so that the partial indexes match however the statement is prepared; the aliases are always called so.
 _OPEN = text("c.open_slots > 0 AND c.state = 'open'")
+_LIVE = text("held.state IN ('leased', 'submitted', 'skipped')")
 
 
 def servable_count(of: Servable) -> tuple[Any, dict[str, Any]]:
@@ -134,9 +135,11 @@ def servable_count(of: Servable) -> tuple[Any, dict[str, Any]]:
 
 
 def _servable(c: Any, *, by_criterion: bool, only_with_verdicts: bool) -> list[Any]:
-    held = aliased(Assignment)
-    mine = exists().where(held.comparison_id == c.id, held.person_id == bindparam("of_person"), held.state.in_(LIVE))
-    conditions: list[Any] = [c.project_id == bindparam("of_project"), _OPEN, ~mine.correlate(c)]
+    held = aliased(Assignment, name="held")
+    mine = select(held.id).where(held.comparison_id == c.id, held.person_id == bindparam("of_person"), _LIVE)
+    # The offset has each comparison looked up by itself, where a join would read all that the person ever held.
+    is_mine = exists(mine.correlate(c).offset(literal_column("0")))
+    conditions: list[Any] = [c.project_id == bindparam("of_project"), _OPEN, ~is_mine]
     if by_criterion:
         conditions.append(c.criterion == bindparam("of_criterion"))
     if only_with_verdicts:
@@ -149,6 +152,12 @@ def _servable(c: Any, *, by_criterion: bool, only_with_verdicts: bool) -> list[A
 def servable_to(c: Any) -> list[Any]:
     """Which comparisons, known by an alias called `c`, one person (of_person, of_project) may be given."""
     return _servable(c, by_criterion=False, only_with_verdicts=False)
+
+
+def times_held(comparison_id: Any) -> Any:
+    """A scalar subquery: how many people hold, answered or skipped the comparison."""
+    held = aliased(Assignment, name="held")
+    return select(func.count()).select_from(held).where(held.comparison_id == comparison_id, _LIVE)
 
 
 def _parameters(of: Servable) -> dict[str, Any]:

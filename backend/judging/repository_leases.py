@@ -19,7 +19,7 @@ from backend.judging.models import (
     ComparisonKind,
     Purpose,
 )
-from backend.judging.repository import LIVE, insert_on
+from backend.judging.repository import LIVE, insert_on, times_held
 
 
 class Lease(NamedTuple):
@@ -48,7 +48,7 @@ class LeasedRow(NamedTuple):
 
 
 class Showing(NamedTuple):
-    """What is shown of a comparison (as `LeasedRow`), and how often it was handed out."""
+    """What is shown of a comparison (as `LeasedRow`), and how many have held it."""
 
     kind: ComparisonKind
     criterion: Criterion
@@ -59,7 +59,7 @@ class Showing(NamedTuple):
     subject_image: str
     mask: str
     images: list[str]
-    times_assigned: int
+    times_held: int
 
     @property
     def candidates(self) -> int:
@@ -78,7 +78,7 @@ class OwnAssignment(NamedTuple):
 
 
 class ToAnswer(NamedTuple):
-    """An assignment, locked until the transaction ends, and what its answer needs to know.
+    """An assignment and what its answer needs to know.
 
     `shown` are the candidates in shown order; `is_member` tells whether its holder works in the project still.
     """
@@ -116,7 +116,7 @@ def _shown_columns() -> tuple[Any, ...]:
     )
 
 
-def _in_order(images: str) -> list[str]:
+def in_order(images: str) -> list[str]:
     """The digests of `position:digest …` by position."""
     placed = [each.split(":") for each in images.split()]
     return [digest for _, digest in sorted((int(position), digest) for position, digest in placed)]
@@ -124,27 +124,22 @@ def _in_order(images: str) -> list[str]:
 
 @cache
 def _showing_statement() -> Select[Any]:
-    return showing_query().where(Comparison.id == bindparam("of_comparison"))
+    held = times_held(Comparison.id).correlate(Comparison).scalar_subquery()
+    return shown_query().add_columns(held).where(Comparison.id == bindparam("of_comparison"))
 
 
-def showing_query() -> Select[Any]:
-    """The columns of `showing_of`, of every comparison."""
-    assigned = select(func.count()).where(Assignment.comparison_id == Comparison.id)
+def shown_query(*before: Any) -> Select[Any]:
+    """What is shown of comparisons, up to `LeasedRow.images`, still as text; the columns `before` come first."""
     return (
-        select(*_shown_columns(), assigned.correlate(Comparison).scalar_subquery())
-        .join(Condition, Condition.id == Comparison.condition_id)
+        select(*before, *_shown_columns())
+        .join_from(Comparison, Condition, Condition.id == Comparison.condition_id)
         .join(Subject, Subject.id == Condition.subject_id)
     )
 
 
 def showing(session: Session, comparison_id: int) -> Showing:
-    return showing_of(session.execute(_showing_statement(), {"of_comparison": comparison_id}).one())
-
-
-def showing_of(row: Sequence[Any]) -> Showing:
-    """A row of `showing_query`."""
-    *shown, images, assigned = row
-    return Showing(*shown, _in_order(images), assigned)
+    *shown, images, held = session.execute(_showing_statement(), {"of_comparison": comparison_id}).one()
+    return Showing(*shown, in_order(images), held)
 
 
 @cache
@@ -220,21 +215,23 @@ def assignment_row(session: Session, assignment_id: int, person_id: int) -> Leas
 
 
 def _leased_row(row: Any) -> LeasedRow:
-    return LeasedRow(Lease(*row[:4]), *row[4:-1], _in_order(row[-1]))
+    return LeasedRow(Lease(*row[:4]), *row[4:-1], in_order(row[-1]))
 
 
-def extend(session: Session, ids: list[int], expires: datetime) -> None:
-    """Renews leases; those that have ended meanwhile stay as they are."""
-    session.execute(
+def extend(session: Session, ids: list[int], expires: datetime) -> set[int]:
+    """Renews leases and tells which; those that have ended meanwhile stay as they are."""
+    renewed = session.scalars(
         update(Assignment)
         .where(Assignment.id.in_(ids), Assignment.state == AssignmentState.LEASED)
         .values(lease_expires_at=expires)
+        .returning(Assignment.id)
         .execution_options(synchronize_session=False)
     )
+    return set(renewed)
 
 
-@cache
-def _answering_statement() -> Select[Any]:
+def answering_query() -> Select[Any]:
+    """The columns of `to_answer`, of assignments joined with comparison, condition and project."""
     entry = cast(ComparisonCandidate.position, String) + ":" + cast(Candidate.id, String)
     entries = (
         select(func.aggregate_strings(entry + ":" + cast(Candidate.generator_id, String), " "))
@@ -266,17 +263,25 @@ def _answering_statement() -> Select[Any]:
         .join(Comparison, Comparison.id == Assignment.comparison_id)
         .join(Condition, Condition.id == Comparison.condition_id)
         .join(Project, Project.id == Comparison.project_id)
-        .where(Assignment.id == bindparam("of_assignment"), Assignment.person_id == bindparam("of_person"))
-        .with_for_update(of=Assignment)
+        .where(Assignment.id == bindparam("of_assignment"))
     )
+
+
+@cache
+def _answering_statement() -> Select[Any]:
+    mine = Assignment.person_id == bindparam("of_person")
+    return answering_query().where(mine).with_for_update(of=Assignment)
 
 
 def lock_to_answer(session: Session, assignment_id: int, person_id: int) -> ToAnswer | None:
     """The person's assignment, locked, with what an answer needs; None where it is not theirs."""
     who = {"of_assignment": assignment_id, "of_person": person_id}
     row = session.execute(_answering_statement(), who).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else to_answer(row)
+
+
+def to_answer(row: Sequence[Any]) -> ToAnswer:
+    """A row of `answering_query`."""
     assignment = OwnAssignment(*row[:6])
     project_id, condition_id, kind, criterion, prompt, settings, is_member, entries = row[6:]
     placed = {place: ShownCandidate(*who) for place, *who in (map(int, each.split(":")) for each in entries.split())}

@@ -82,6 +82,13 @@ def untouched_open(session: Session, project_id: int, limit: int) -> list[tuple[
     return [(row.id, ComparisonKind(row.kind)) for row in rows]
 
 
+def lock_work(session: Session, project_id: int, person_id: int) -> None:
+    """Makes whatever else is done with the person's assignments in the project wait."""
+    of_project = select(Comparison.id).where(Comparison.project_id == project_id)
+    query = select(Assignment.id).where(Assignment.person_id == person_id, Assignment.comparison_id.in_(of_project))
+    session.execute(query.order_by(Assignment.id).with_for_update(of=Assignment)).all()
+
+
 def set_aside(session: Session, project_id: int, person_id: int) -> int:
     """Takes a person's answers out of everything and opens their comparisons for others; how many answers."""
     of_person = select(Judgment.id).where(

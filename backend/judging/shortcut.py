@@ -14,6 +14,7 @@ from backend.accounts.access import RecentSessions
 from backend.judging.images import IMAGE_HEADERS, bare_image
 from backend.judging.tickets import Tickets
 from backend.kit.blobs import BlobMissing, BlobStore
+from backend.kit.database import Database
 
 _PATH = re.compile(r"/judge/assignments/\d{1,18}/(?:images/\d|(subject)|(mask))")
 _QUERY = b"ticket="
@@ -62,10 +63,17 @@ class ImageShortcut:
     """Sends an image to whoever holds a good ticket for it under a session proven a moment ago."""
 
     def __init__(
-        self, app: ASGIApp, *, tickets: Tickets, blobs: BlobStore, recent: RecentSessions, cookie: str
+        self,
+        app: ASGIApp,
+        *,
+        tickets: Tickets,
+        blobs: BlobStore,
+        recent: RecentSessions,
+        cookie: str,
+        database: Database,
     ) -> None:
         self.app = app
-        self.tickets, self.blobs, self.recent = tickets, blobs, recent
+        self.tickets, self.blobs, self.recent, self.database = tickets, blobs, recent, database
         self.cookie = cookie.encode() + b"="
         self.kept = KeptImages()
         self.headers = [(name.encode(), value.encode()) for name, value in IMAGE_HEADERS.items()]
@@ -76,6 +84,10 @@ class ImageShortcut:
         if data is None:
             await self.app(scope, receive, send)
             return
+        if not self.database.is_sqlite:
+            # Images are sent in no time, and would leave all the waiting to the answers that bring them.
+            async with self.database.turns():
+                pass
         headers = [*self.headers, (b"content-length", str(len(data)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": data})

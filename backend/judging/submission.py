@@ -15,7 +15,6 @@ from backend.judging import (
     repository_answers,
     repository_leases,
     repository_standing,
-    repository_taking,
 )
 from backend.judging.answers import Answer, Marked, Policy, read_answer, votes_of
 from backend.judging.leases import AlreadyJudged, LeaseLost, lease_lost, no_such_assignment, retake, settings_of
@@ -49,7 +48,7 @@ def submit(
     assignment = work.assignment
     if assignment.state in (AssignmentState.SUBMITTED, AssignmentState.SKIPPED):
         return Taken(_stored(session, person, assignment_id, key), False, work, None)
-    answer = read_answer(given, work.kind, len(assignment.shown_order), _policy(person, work))
+    answer = read_answer(given, work.kind, len(assignment.shown_order), policy_for(person, work))
     if assignment.state != AssignmentState.LEASED and not retake(session, assignment):
         _stored_elsewhere(session, person, key)
         raise lease_lost(assignment)
@@ -60,11 +59,7 @@ def submit(
         person, work, answer, key=key, seconds=given.seconds, agrees=right, now=now
     )
     change = Change(**_tally(answer, right, assignment.purpose), seconds=given.seconds)
-    is_ordinary = assignment.purpose == Purpose.REGULAR and answer.outcome is not Outcome.SKIP
-    if is_ordinary and repository_taking.stores_whole(session):
-        stored = _store_whole(session, work, answer, values, change)
-    else:
-        stored = _store(session, work, answer, values, change)
+    stored = _store(session, work, answer, values, change)
     if stored is None:
         _stored_elsewhere(session, person, key)
         raise AlreadyJudged("This answer is being stored already.", assignment_id=assignment.id)
@@ -89,26 +84,6 @@ def _store(
     if assignment.purpose == Purpose.REGULAR:
         _count(session, work, skips)
     return judgment_id, _note(session, work, values["person_id"], change)
-
-
-def _store_whole(
-    session: Session, work: ToAnswer, answer: Answer, values: dict[str, Any], change: Change
-) -> tuple[int, Noted | None] | None:
-    """As `_store`, an ordinary answer in one statement."""
-    stored = repository_taking.store(
-        session,
-        values,
-        state=AssignmentState.SUBMITTED.value,
-        condition_id=work.condition_id,
-        criterion=work.criterion.value,
-        marks=repository_answers.marks_of(0, answer, work.shown),
-        votes=[repository_answers.vote_row(vote) for vote in votes_of(answer, work.shown)],
-        change=change,
-    )
-    if stored is None:
-        return None
-    overlap.ask_more_if_split(session, values["comparison_id"], stored.counted, settings_of(work.settings))
-    return stored.judgment_id, stored.noted or _note(session, work, values["person_id"], change)
 
 
 def _to_answer(session: Session, person: Person, assignment_id: int) -> ToAnswer:
@@ -171,7 +146,7 @@ def _note(session: Session, work: ToAnswer, person_id: int, change: Change) -> N
     return None if is_paused else noted
 
 
-def _policy(person: Person, work: ToAnswer) -> Policy:
+def policy_for(person: Person, work: ToAnswer) -> Policy:
     # Simulated annotators have no words for what they were not told: nothing is asked of them.
     return Policy() if person.is_simulated else Policy.of(settings_of(work.settings))
 
@@ -205,7 +180,7 @@ def revise(
     before = stored_answer(judgment, len(assignment.shown_order))
     if judgment.outcome != Outcome.SKIP and is_revealed(work.kind, work.settings):
         raise Conflict("You have seen who made these two, so your vote on them stands.")
-    answer = read_answer(given, work.kind, len(assignment.shown_order), _policy(person, work))
+    answer = read_answer(given, work.kind, len(assignment.shown_order), policy_for(person, work))
     if answer == before:
         return judgment
     _move_counters(session, work, before, answer, now)

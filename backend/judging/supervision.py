@@ -62,6 +62,9 @@ def requeue(session: Session, lead: Person, project: Project, person_id: int) ->
     The answers stay readable, but no vote, pair or rating comes of them any more, and the annotator is not asked again.
     """
     person = _annotator(session, project, person_id)
+    # An answer that is being stored or changed comes before all of this or after it.
+    repository_supervision.lock_work(session, project.id, person_id)
+    repository_standing.lock_standing(session, project.id, person_id)
     _release_all(session, project, person)
     count = repository_supervision.set_aside(session, project.id, person_id)
     audit(session, lead, "annotator.requeue", "person", person_id, project=project.slug, judgments=count)

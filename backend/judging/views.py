@@ -21,7 +21,10 @@ from backend.judging.schemas import (
 )
 from backend.judging.submission import Taken, stored_answer
 from backend.judging.tickets import Tickets
+from backend.judging.turns import Turn
 from backend.kit.languages import translated
+
+_SHOWN_OF_JUDGMENT = ("assignment_id", "revision", "seconds", "is_simulated", "created_at", "updated_at")
 
 
 def assignment_out(row: LeasedRow, person_id: int, tickets: Tickets) -> AssignmentOut:
@@ -93,6 +96,20 @@ def taken_out(taken: Taken, claimed: Claimed | None, tickets: Tickets) -> Judgme
     said = _said(judgment, work.kind, work.criterion, work.prompt)
     following = claim_out(claimed, judgment.person_id, tickets) if claimed else None
     return JudgmentAndNextOut(**said, next=following)
+
+
+def turn_out(turn: Turn, person_id: int, tickets: Tickets) -> JudgmentAndNextOut:
+    """As `taken_out`, of an answer by the short way."""
+    values, work = turn.values, turn.work
+    return JudgmentAndNextOut(
+        id=turn.judgment_id,
+        kind=work.kind,
+        criterion=work.criterion,
+        prompt=work.prompt,
+        answer=turn.answer.as_out(),
+        next=claim_out(turn.claimed, person_id, tickets) if turn.claimed else None,
+        **{name: values[name] for name in _SHOWN_OF_JUDGMENT},
+    )
 
 
 def comparison_out(comparison: Comparison) -> ComparisonOut:

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from psycopg import RawCursor
 from sqlalchemy import JSON, BigInteger, DateTime, Engine, Identity, Integer, MetaData, create_engine, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import make_url
@@ -25,6 +26,9 @@ SQLITE_BUSY_TIMEOUT_MS = 30_000
 # Threads that serve requests, and requests that write at a time. A writer keeps its connection while it waits for a
 # thread to commit in, so there are connections for all of both: no thread ever waits for one that waits for a thread.
 THREADS, WRITERS = 20, 10
+# Turns of annotators at a time: enough that processors do not wait for the disk, few enough that turns do not stand in
+# each other's way.
+TURNS = 4
 # A connection is asked whether it still lives only after this long without use.
 TRUST_SECONDS = 5.0
 # Executions of a statement on one connection before the server keeps it parsed.
@@ -108,12 +112,31 @@ class Database:
                 pool_use_lifo=True,
                 connect_args={"options": options, "prepare_threshold": PREPARE_AFTER},
             )
-            event.listen(self.engine, "checkin", _note_use)
-            event.listen(self.engine, "checkout", _check_alive)
+            self._keep_fresh(self.engine)
+            # Long statements would be taken apart for their parameters and planned anew each time.
+            self._planned = create_engine(
+                self.url,
+                pool_size=TURNS,
+                pool_use_lifo=True,
+                isolation_level="AUTOCOMMIT",
+                paramstyle="numeric_dollar",
+                connect_args={
+                    "options": f"{options} -c plan_cache_mode=force_generic_plan",
+                    "prepare_threshold": PREPARE_AFTER,
+                    "cursor_factory": RawCursor,
+                },
+            )
+            self._keep_fresh(self._planned)
         self.reader: Engine = self.engine.execution_options(begin_mode="DEFERRED")
         # Without a transaction around it a statement costs one round trip instead of three.
         self._looker = self.reader if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writers: RunVar[CapacityLimiter] = RunVar(f"writers of {id(self)}")
+        self._turns: RunVar[CapacityLimiter] = RunVar(f"turns of {id(self)}")
+
+    @staticmethod
+    def _keep_fresh(engine: Engine) -> None:
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", _check_alive)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -135,17 +158,34 @@ class Database:
         with Session(self._looker, expire_on_commit=False) as session:
             yield session
 
+    @contextmanager
+    def single_statements(self) -> Iterator[Session]:
+        """For statements that are each a transaction of their own and are planned once, whatever their parameters
+        (Postgres only)."""
+        with Session(self._planned, expire_on_commit=False) as session:
+            yield session
+
     def writers(self) -> CapacityLimiter:
         """Admits the requests that write, of one event loop. SQLite takes one at a time; here they wait in line."""
-        try:
-            return self._writers.get()
-        except LookupError:
-            limiter = CapacityLimiter(1 if self.is_sqlite else WRITERS)
-            self._writers.set(limiter)
-            return limiter
+        return _limiter(self._writers, 1 if self.is_sqlite else WRITERS)
+
+    def turns(self) -> CapacityLimiter:
+        """The line of what annotators ask for again and again, first come, first served, of one event loop."""
+        return self.writers() if self.is_sqlite else _limiter(self._turns, TURNS)
 
     def dispose(self) -> None:
         self.engine.dispose()
+        if not self.is_sqlite:
+            self._planned.dispose()
+
+
+def _limiter(kept: RunVar[CapacityLimiter], tokens: int) -> CapacityLimiter:
+    try:
+        return kept.get()
+    except LookupError:
+        limiter = CapacityLimiter(tokens)
+        kept.set(limiter)
+        return limiter
 
 
 def after_commit(session: Session, action: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from backend.judging import service
+from backend.judging import repository_leases, service
 from backend.judging.models import (
     Assignment,
     AssignmentState,
@@ -327,3 +327,17 @@ def test_why_nothing_comes(database):
         assert service.claim(session, world.project, ann, count=1, lease_seconds=60).state == "finished"
         progress = service.progress(session, world.project, ann)
         assert (progress.done, progress.left, progress.seconds_each) == (1, 0, 4.0)
+
+
+def test_a_lease_that_somebody_ended_meanwhile_is_not_renewed(database):
+    world = build(database, comparisons=3)
+    ann = add_annotator(database, world)
+    first, second = claim_ids(database, world, ann, 2)
+    with database.transaction() as session:
+        service.release(session, ann, first)
+    until = utcnow() + timedelta(hours=1)
+    with database.transaction() as session:
+        assert repository_leases.extend(session, [first, second], until) == {second}
+    with database.reading() as session:
+        assert session.get_one(Assignment, first).state == AssignmentState.RELEASED
+        assert session.get_one(Assignment, second).lease_expires_at == until

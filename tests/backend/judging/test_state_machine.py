@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 from sqlalchemy import delete, func, select, update
 
+from backend.accounts import sessions
 from backend.accounts.models import Person
-from backend.judging import service
+from backend.judging import repository_turns, service, turns
 from backend.judging.models import Assignment, Comparison, Judgment, JudgmentMark, JudgmentRevision, Vote
 from backend.judging.models_serving import Standing
-from backend.judging.schemas import AnswerIn
+from backend.judging.schemas import AnswerAndNextIn, AnswerIn
 from backend.kit.database import Database, utcnow
+from backend.settings import Settings
 from tests.backend.judging.world import World, add_annotator, build, counters_hold
 
 LEASE = 60
@@ -72,6 +74,8 @@ class Model:
 
 def machine(database: Database, world: World, people: list[Person], wanted: int) -> type[RuleBasedStateMachine]:
     by_id = {person.id: person for person in people}
+    with database.transaction() as session:
+        cookies = {person.id: sessions.start_session(session, person, "test") for person in people}
 
     class Judging(RuleBasedStateMachine):
         assignments = Bundle("assignments")
@@ -170,6 +174,46 @@ def machine(database: Database, world: World, people: list[Person], wanted: int)
             if twice:
                 assert self._act(action)[1] is False
             held.state, held.answer = ("skipped" if answer == "skip" else "submitted"), answer
+
+        @rule(target=assignments, assignment=assignments, answer=answers, names_all=st.booleans())
+        def answer_and_go_on(self, assignment, answer, names_all):
+            held = self.model.held[assignment]
+            person, key = by_id[held.person], f"key-{assignment}"
+            mine = [i for i, h in self.model.held.items() if h.person == person.id and h.state == "leased"]
+            holding = mine if names_all else [assignment]
+            found = self._turn(person, assignment, answer, holding)
+            assert found is None or held.state == "leased"
+            if held.state != "leased":
+                return multiple()
+            if found is None:
+                taken = self._act(lambda s: service.submit(s, person, assignment, key, ANSWERS[answer], now=self.now))
+                assert taken.is_new
+            held.state, held.answer = ("skipped" if answer == "skip" else "submitted"), answer
+            rows = found.claimed.rows if found and found.claimed else []
+            assert not rows or set(holding) == set(mine)
+            for row in rows:
+                assert row.comparison_id in self.model.servable(person.id, world.comparisons)
+                until = row.assignment.lease_expires_at
+                assert until == self.now + timedelta(seconds=LEASE)
+                self.model.held[row.assignment.id] = Held(person.id, row.comparison_id, "leased", until)
+            return multiple(*(row.assignment.id for row in rows))
+
+        def _turn(self, person, assignment, answer, holding):
+            if database.is_sqlite:
+                return None
+            given = ANSWERS[answer].model_dump() | {"next": {"count": 1, "holding": holding}}
+            proof = sessions.proof_of(cookies[person.id], self.now, Settings(_env_file=None))
+            with database.single_statements() as session:
+                look = repository_turns.look(session, assignment, proof)
+                return turns.take(
+                    session,
+                    look,
+                    f"key-{assignment}",
+                    AnswerAndNextIn.model_validate(given),
+                    lease_seconds=LEASE,
+                    now=self.now,
+                    chance=random.Random(len(self.model.held)),
+                )
 
         @rule(assignment=assignments, answer=answers)
         def edit(self, assignment, answer):
