@@ -27,6 +27,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ from sqlalchemy import URL, create_engine, make_url, text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from backend.judging import leases
 from backend.kit.blobs import LocalBlobs
-from backend.kit.database import Database
+from backend.kit.database import Database, utcnow
 from backend.kit.migrations import migrate
 from bench import _label_studio as label_studio
 from bench._web_client import Annotator, Tally, Worker, run_load
@@ -243,10 +245,9 @@ def run_size(server: URL, comparisons: int, given: argparse.Namespace, folder: P
     with database_of(server, name, bool(given.keep)) as (address, is_new):
         url = address.render_as_string(hide_password=False)
         began = time.perf_counter()
+        database = Database(url)
         if is_new:
-            database = Database(url)
             migrate(database)
-            database.dispose()
             seed(
                 url,
                 LocalBlobs(home / "blobs"),
@@ -254,6 +255,10 @@ def run_size(server: URL, comparisons: int, given: argparse.Namespace, folder: P
                 annotators=annotators,
                 pixels=given.pixels,
             )
+        with database.transaction() as session:
+            # Nobody holds anything yet, as in a database that is new.
+            leases.expire(session, now=utcnow() + timedelta(days=1), limit=sys.maxsize)
+        database.dispose()
         seed_seconds = time.perf_counter() - began
         environment = {
             "INPAINTDPO_DATABASE_URL": url,
@@ -347,6 +352,8 @@ def main() -> None:
     os.environ.pop(POSTGRES_URL, None)
     if given.server:
         os.environ[POSTGRES_URL] = given.server
+    # Who is told to stop takes down what was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with postgres(*POSTGRES_OPTIONS) as server_url, tempfile.TemporaryDirectory(prefix="bench-web-") as temporary:
         facts, server, folder = database_facts(server_url), make_url(server_url), given.keep or Path(temporary)
         sizes = [run_size(server, size, given, folder) for size in given.comparisons]
