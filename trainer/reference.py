@@ -147,7 +147,10 @@ def claim_reference_folder(folder: Path, identity: Identity, *, force: bool) -> 
     """
     record = folder / IDENTITY
     if record.is_file():
-        before = json.loads(record.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(record.read_text(encoding="utf-8"))
+        except ValueError:
+            before = {}
         stale = [name.replace("_", " ") for name, value in asdict(identity).items() if before.get(name) != value]
         if stale and not force:
             raise ConfigError(

@@ -43,14 +43,22 @@ def open_folder(folder: RunFolder, config: RunConfig, *, resume: bool, force: bo
 
 
 def remember_snapshot(folder: RunFolder, path: Path, content_hash: str, *, force: bool) -> None:
-    """Write down which snapshot a run is trained on. Raises ConfigError when it was started on another."""
+    """Write down which snapshot a run is trained on. Raises ConfigError when it was started on another, StorageError
+    when it cannot be told on which."""
     record = {"folder": str(path.resolve()), "content_hash": content_hash}
     if folder.snapshot.exists() and not force:
-        before = json.loads(folder.snapshot.read_text())
-        if before["content_hash"] != content_hash:
+        try:
+            before = str(json.loads(folder.snapshot.read_text())["content_hash"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(
+                "run_folder",
+                f"{folder.snapshot} is damaged, so it cannot be told which snapshot the run was started on. Take a new "
+                "folder, or force it.",
+            ) from error
+        if before != content_hash:
             raise ConfigError(
                 "snapshot_changed",
-                f"The run was started on snapshot {before['content_hash'][:12]}, not {content_hash[:12]}; "
+                f"The run was started on snapshot {before[:12]}, not {content_hash[:12]}; "
                 "resuming would mix two runs. Take a new folder, or force it.",
             )
     write_durably(folder.snapshot, json.dumps(record, indent=1).encode())

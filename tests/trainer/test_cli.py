@@ -44,6 +44,7 @@ def test_the_plan_agrees_with_the_model(
         (["--set", "objective.bta=1"], ExitCode.BAD_CONFIG, "names no known key"),
         (["--set", "model.base=/nowhere"], ExitCode.MODEL_UNAVAILABLE, "holds no model_index.json"),
         (["--snapshot", "."], ExitCode.BAD_SNAPSHOT, "not a snapshot"),
+        (["--snapshot", __file__], ExitCode.BAD_SNAPSHOT, "not a snapshot"),
     ],
 )
 def test_bad_input_ends_with_a_sentence_and_its_code(

@@ -156,6 +156,9 @@ def test_changed_runs_are_refused_with_words(config: RunConfig, snapshot_folder:
     (tmp_path / "run" / "snapshot.json").write_text(json.dumps({**record, "content_hash": "0" * 64}))
     with pytest.raises(ConfigError, match="was started on snapshot 000000000000"):
         train(snapshot_folder, short, tmp_path / "run", resume=True)
+    (tmp_path / "run" / "snapshot.json").write_text('{"folder": "')
+    with pytest.raises(StorageError, match=r"snapshot.json is damaged, so it cannot be told which snapshot"):
+        train(snapshot_folder, short, tmp_path / "run", resume=True)
 
 
 def test_divergence_is_named(config: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:

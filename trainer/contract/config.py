@@ -222,15 +222,13 @@ def load_config(path: Path | str) -> RunConfig:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("config_unreadable", f"{path} cannot be read: {error}.") from error
-    try:
-        if path.suffix in (".yaml", ".yml"):
-            import yaml
+    import yaml
 
-            values = yaml.safe_load(text)
-        else:
-            values = json.loads(text)
-    except ValueError as error:
-        raise ConfigError("config_unreadable", f"{path} is not valid {path.suffix[1:] or 'JSON'}: {error}.") from error
+    try:
+        values = yaml.safe_load(text) if path.suffix in (".yaml", ".yml") else json.loads(text)
+    except (ValueError, yaml.YAMLError) as error:
+        words = " ".join(str(error).split())
+        raise ConfigError("config_unreadable", f"{path} is not valid {path.suffix[1:] or 'JSON'}: {words}.") from error
     if not isinstance(values, dict):
         raise ConfigError("config_invalid", f"{path} holds no mapping of keys to values.")
     return parse_config(values, str(path))

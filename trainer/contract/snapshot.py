@@ -332,7 +332,7 @@ def read_manifest(folder: Path | str) -> Manifest:
     path = Path(folder) / MANIFEST
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise SnapshotError("manifest_missing", f"{folder} holds no manifest.json, so it is not a snapshot.") from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -42,6 +42,8 @@ def test_recipes_survive_json(name: str, tmp_path: Path) -> None:
         ("objektive.beta=3", "names no section objektive"),
         ("objective.beta=-1", "objective.beta: Input should be greater than 0, got -1"),
         ("objective.t_min=1", "t_min must be below t_max"),
+        ("objective.beta=NaN", "objective.beta: Input should be"),
+        ("optimizer.learning_rate=Infinity", "optimizer.learning_rate: Input should be a finite number"),
         ("objective.preference=none", "leaves nothing for CAPO and SCPO"),
         ("objective.beta", "not of the form section.key=value"),
     ],
@@ -49,6 +51,17 @@ def test_recipes_survive_json(name: str, tmp_path: Path) -> None:
 def test_bad_overrides_get_a_sentence(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         apply_overrides(recipe_config("spatialworld_demo"), [override])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.yaml", "objective: [\n"), ("b.yml", "objective:\n\tbeta: 3\n"), ("c.yaml", "\x00"), ("d.json", "{")],
+)
+def test_a_broken_file_is_named_in_one_line(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=f"{name} is not valid") as caught:
+        load_config(tmp_path / name)
+    assert "\n" not in caught.value.message
 
 
 def test_overrides_and_hash() -> None:
