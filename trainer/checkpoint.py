@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from trainer.card import CARD
 from trainer.contract.checkpoint import CheckpointManifest, RunFolder
@@ -53,7 +54,7 @@ def save_checkpoint(
         whole = manifest.model_copy(update={"files": files})
         write_durably(staged / MANIFEST, whole.model_dump_json(indent=1).encode())
         publish_folder(staged, final)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(staged, ignore_errors=True)
         raise StorageError("checkpoint_unwritable", f"{final.name} could not be written: {error}.") from error
     for _, old in folder.published_checkpoints()[keep:]:
@@ -118,7 +119,7 @@ def publish(folder: RunFolder, policy: Policy, base: Path | None, card: str, *, 
             complete_pipeline(staged, base)
         (staged / CARD).write_text(card, encoding="utf-8")
         publish_folder(staged, final)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(staged, ignore_errors=True)
         raise StorageError(f"{final.name}_unwritable", f"The {final.name} could not be written: {error}.") from error
     return final

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from trainer.backbones.families import resolve_base
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig
@@ -70,10 +72,16 @@ def export_pipeline(config: RunConfig, out: Path) -> None:
             backbone.export_model(staged, backbone.denoiser.state_dict())
         complete_pipeline(staged, base_folder(config))
         publish_folder(staged, out)
-    except OSError as error:
-        raise StorageError("export_unwritable", f"{out} could not be written: {error}.") from error
+    except (OSError, SafetensorError) as error:
+        raise _unwritable(out, error) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _unwritable(out: Path, error: Exception) -> StorageError:
+    """`shutil.Error` holds one triple for each file that failed."""
+    words = error.args[0][0][2] if isinstance(error, shutil.Error) and error.args[0] else error
+    return StorageError("export_unwritable", f"{out} could not be written: {words}.")
 
 
 def copy_out(source: Path, out: Path) -> None:
@@ -83,7 +91,7 @@ def copy_out(source: Path, out: Path) -> None:
         shutil.copytree(source, staged)
         publish_folder(staged, out)
     except OSError as error:
-        raise StorageError("export_unwritable", f"{out} could not be written: {error}.") from error
+        raise _unwritable(out, error) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 

@@ -191,6 +191,7 @@ def _write_image(path: Path, image: Pixels) -> None:
         staged.write_bytes(encode_png(Image.fromarray(image)))
         staged.replace(path)
     except OSError as error:
+        staged.unlink(missing_ok=True)
         raise StorageError("image_unwritable", f"{path.name} could not be written: {error}.") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from trainer.contract.checkpoint import LORA_FILE, RunFolder
 from trainer.contract.config import RunConfig, apply_overrides
@@ -172,12 +174,18 @@ def test_divergence_is_named(config: RunConfig, snapshot_folder: Path, tmp_path:
     assert result["exit_code"] == ExitCode.DIVERGED
 
 
+FULL = (
+    OSError(errno.ENOSPC, "No space left on device", "state.safetensors"),
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+)
+"""What a full disk makes of a write: in Python, and in the library that writes the weights."""
+
+
+@pytest.mark.parametrize("error", FULL, ids=["system", "library"])
 def test_a_full_disk_is_named_and_the_last_checkpoint_stays(
-    config: RunConfig, snapshot_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig, snapshot_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """The system call fails as it does on a full disk, once the run is under way."""
-    import errno
-
     from safetensors import torch as safetensors
 
     from trainer.checkpoint import last_good
@@ -187,7 +195,7 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_stays(
 
     def full(*arguments: object, **options: object) -> None:
         if "step-000006" in str(arguments[1]):
-            raise OSError(errno.ENOSPC, "No space left on device", "state.safetensors")
+            raise error
         save(*arguments, **options)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(safetensors, "save_file", full)

@@ -30,11 +30,15 @@ def fsync_path(path: Path) -> None:
 def write_durably(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a crash leaves either the old file or the new one, never half of it."""
     staged = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with staged.open("wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    staged.replace(path)
+    try:
+        with staged.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        staged.replace(path)
+    except OSError:
+        staged.unlink(missing_ok=True)
+        raise
     fsync_path(path.parent)
 
 
