@@ -42,7 +42,7 @@ def test_runs_are_listed_with_their_state(lead: TestClient, world: World, run_id
 
 def test_a_run_is_started_by_the_form(lead: TestClient, world: World) -> None:
     form = lead.get(f"/projects/street/runs/new?snapshot={world.snapshot_id}", headers=PAGE)
-    assert form.status_code == 200 and "spatialworld_demo" in form.text and 'placeholder="100"' in form.text
+    assert form.status_code == 200 and "spatialworld_demo" in form.text and 'placeholder="30"' in form.text
     answer = lead.post(
         "/projects/street/runs/new",
         data={

@@ -52,6 +52,7 @@ def _order(differences: Json) -> Iterator[Found]:
         ("MaskDPO is above Diffusion-DPO, both to the letter of the abstract", "mask_dpo_plain - dpo_plain"),
         ("the full objective is above MaskDPO", "full - mask_dpo"),
         ("the full objective is above Diffusion-DPO", "full - dpo"),
+        ("the full objective is above SFT of equal steps", "full - sft"),
         ("the full objective is above SFT of equal compute", "full - sft_same_compute"),
     ):
         if pair in differences:
