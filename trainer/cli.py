@@ -25,6 +25,7 @@ from trainer.contract.recipes import RECIPES, recipe_config
 
 if TYPE_CHECKING:
     from trainer.contract.sampling import SampleRequest
+    from trainer.contract.snapshot import Snapshot
     from trainer.planning.predict import Load
 
 EXITS = "exit codes: " + ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
@@ -245,16 +246,13 @@ def _train(commands: Any) -> None:
     )  # fmt: skip
 
 
-def _planned(options: argparse.Namespace, config: RunConfig) -> tuple[RunConfig, dict[str, float]]:
+def _planned(options: argparse.Namespace, config: RunConfig, snapshot: Snapshot) -> tuple[RunConfig, dict[str, float]]:
     """The config a new run starts with, fitted where asked for, and what it is predicted to cost."""
     before = RunFolder(options.out).config
     if before.is_file():
         kept = load_config(before).training
         same = {f"training.{name}": getattr(kept, name) for name in ("micro_batch", "checkpointing", "encode_batch")}
         return (apply_overrides(config, same) if options.fit else config), {}
-    from trainer.contract.snapshot import read_snapshot
-
-    snapshot = read_snapshot(options.snapshot)
     from trainer.planning.fit import fit
     from trainer.planning.machine import this_machine
     from trainer.planning.predict import load_of, predict
@@ -266,9 +264,12 @@ def _planned(options: argparse.Namespace, config: RunConfig) -> tuple[RunConfig,
 
 
 def _run_train(options: argparse.Namespace) -> int:
-    config, predicted = _planned(options, _config(options))
-    from trainer.engine import train
+    from trainer.contract.snapshot import read_snapshot
 
+    config, snapshot = _config(options), read_snapshot(options.snapshot)
+    from trainer.engine import train  # before the plan, which counts what this process holds
+
+    config, predicted = _planned(options, config, snapshot)
     result = train(
         options.snapshot, config, options.out, resume=options.resume == "auto", force=options.force,
         cache=options.cache, predicted=predicted,

@@ -100,7 +100,8 @@ def test_the_card_tells_data_judgments_results_and_licence(
     _, front, body = (run.adapter / CARD).read_text().split("---\n", 2)
     assert yaml.safe_load(front)["base_model"] == smoke.model.base
     record = json.loads(run.snapshot.read_text())
-    assert record["content_hash"] in body and "9 pairs" in body and "D_w" in body and '"beta": 100.0' in body
+    beta = f'"beta": {smoke.objective.beta}'
+    assert record["content_hash"] in body and "9 pairs" in body and "D_w" in body and beta in body
     events, _ = read_events(run.events)
     plan = next(event for event in events if event.kind == "plan")
     assert plan.values["flops_per_step"] > 0

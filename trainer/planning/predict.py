@@ -83,6 +83,7 @@ def predict(config: RunConfig, load: Load, machine: Machine, *, baseline: int | 
     """
     rows, walked, stored = rows_of(config), walk_of(config, load, machine), stored_type(config, machine)
     memory = memory_of(config, walked, stored, encoder_parameters(config))
+    seconds = _seconds_here(config, load, machine, walked)  # before the baseline: the process keeps what it took
     baseline = psutil.Process(os.getpid()).memory_info().rss if baseline is None else baseline
     policy = walked.policy.flops * rows.policy_in_step / rows.policy
     reference = walked.reference.flops * rows.reference_in_step / max(1, rows.reference)
@@ -103,11 +104,17 @@ def predict(config: RunConfig, load: Load, machine: Machine, *, baseline: int | 
         "train_pairs": load.pairs,
         "epochs": steps * config.training.pairs_per_step / max(1, load.pairs),
     }
-    if machine.device == ("cuda" if torch.cuda.is_available() else "cpu"):
-        small = not machine.is_gpu and sum(walked.bytes_by_part.values()) <= REHEARSED_BYTES
-        seconds = _rehearsed(config, load) if small else _seconds(walked, rows, _rates(config, machine))
+    if seconds:
         values |= {"seconds_per_step": seconds, "pairs_per_second": config.training.pairs_per_step / seconds}
     return {name: float(value) for name, value in values.items()}
+
+
+def _seconds_here(config: RunConfig, load: Load, machine: Machine, walked: Walk) -> float | None:
+    """Seconds of a step where `machine` is of this computer's kind."""
+    if machine.device != ("cuda" if torch.cuda.is_available() else "cpu"):
+        return None
+    small = not machine.is_gpu and sum(walked.bytes_by_part.values()) <= REHEARSED_BYTES
+    return _rehearsed(config, load) if small else _seconds(walked, rows_of(config), _rates(config, machine))
 
 
 def stored_type(config: RunConfig, machine: Machine) -> torch.dtype:
