@@ -54,7 +54,7 @@ from trainer.reference import GUIDANCE, policy_prediction, with_residuals
 from trainer.schedule import learning_rate
 from trainer.self_check import check_masks, check_model
 from trainer.sinks import open_sinks
-from trainer.start import StopFlag, StopRequested, check_processes, open_folder, remember_snapshot, stop_requests
+from trainer.start import StopFlag, StopRequested, accept_snapshot, check_processes, open_folder, stop_requests
 from trainer.telemetry import SilentTelemetry, Telemetry, peak_memory_bytes
 from trainer.terms import Errors, StepCounts, Terms, combine, counts_of, errors_of
 
@@ -128,10 +128,10 @@ class _Run:
         torch.manual_seed(config.training.seed)
         snapshot = verify_snapshot(snapshot_folder)
         self.snapshot_hash = snapshot.manifest.content_hash
-        self.processes.once(lambda: remember_snapshot(self.folder, snapshot_folder, self.snapshot_hash, force=force))
         self.good = self.processes.once(lambda: last_good(self.folder))
         count = self.processes.count
         check_processes(self.good[0].processes if self.good else count, count, force=force)
+        self.processes.once(lambda: accept_snapshot(self.folder, snapshot_folder, self.snapshot_hash, force=force))
         first = self.good[0].step if self.good else 0
         self.telemetry = (
             Telemetry(self.events, open_sinks(self.folder, config, first)) if self.events else SilentTelemetry()
@@ -370,7 +370,7 @@ class _Run:
         return self._result("finished", ExitCode.FINISHED, values=values, **product)
 
     def fail(self, code: str, message: str, exit_code: ExitCode) -> None:
-        """Leave the error in the event stream and in result.json."""
+        """Leave the error in the event stream and in result.json; what was refused leaves an earlier result."""
         if self.events is None:
             return
         try:
@@ -394,6 +394,6 @@ class _Run:
             adapter=adapter, model=model, checkpoint=self.checkpoint, snapshot=self.snapshot_hash,
             config_hash=self.config.config_hash(), values=values or {}, message=message,
         )  # fmt: skip
-        if self.main:
+        if self.main and not self.folder.result.exists():
             write_durably(self.folder.result, (result.model_dump_json(indent=1) + "\n").encode())
         return result

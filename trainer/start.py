@@ -36,15 +36,16 @@ def open_folder(folder: RunFolder, config: RunConfig, *, resume: bool, force: bo
                     "runs. Take a new folder, or force it.",
                 )
         write_durably(folder.config, (config.model_dump_json(indent=1) + "\n").encode())
-        for leftover in (folder.cancel, folder.result):
-            leftover.unlink(missing_ok=True)
+        folder.cancel.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError("run_folder", f"The run folder {folder.root} cannot be used: {error}.") from error
 
 
-def remember_snapshot(folder: RunFolder, path: Path, content_hash: str, *, force: bool) -> None:
-    """Write down which snapshot a run is trained on. Raises ConfigError when it was started on another, StorageError
-    when it cannot be told on which."""
+def accept_snapshot(folder: RunFolder, path: Path, content_hash: str, *, force: bool) -> None:
+    """Write down which snapshot a run is trained on; the result of an earlier attempt goes, this one is on its way.
+
+    Raises ConfigError when the run was started on another, StorageError when it cannot be told on which.
+    """
     record = {"folder": str(path.resolve()), "content_hash": content_hash}
     if folder.snapshot.exists() and not force:
         try:
@@ -62,6 +63,7 @@ def remember_snapshot(folder: RunFolder, path: Path, content_hash: str, *, force
                 "resuming would mix two runs. Take a new folder, or force it.",
             )
     write_durably(folder.snapshot, json.dumps(record, indent=1).encode())
+    folder.result.unlink(missing_ok=True)
 
 
 def check_processes(before: int, now: int, *, force: bool) -> None:

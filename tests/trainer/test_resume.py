@@ -150,6 +150,7 @@ def test_changed_runs_are_refused_with_words(config: RunConfig, snapshot_folder:
 
     short = apply_overrides(config, {"training.steps": 1, "validation.every": 0})
     train(snapshot_folder, short, tmp_path / "run")
+    finished = RunFolder(tmp_path / "run").result.read_bytes()
     with pytest.raises(ConfigError, match="holds a run already"):
         train(snapshot_folder, short, tmp_path / "run")
     with pytest.raises(ConfigError, match="differs from the one run was started with"):
@@ -161,6 +162,7 @@ def test_changed_runs_are_refused_with_words(config: RunConfig, snapshot_folder:
     (tmp_path / "run" / "snapshot.json").write_text('{"folder": "')
     with pytest.raises(StorageError, match=r"snapshot.json is damaged, so it cannot be told which snapshot"):
         train(snapshot_folder, short, tmp_path / "run", resume=True)
+    assert RunFolder(tmp_path / "run").result.read_bytes() == finished
 
 
 def test_divergence_is_named(config: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
