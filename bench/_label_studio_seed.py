@@ -5,6 +5,9 @@ the project's id and one session cookie an annotator. Written for Label Studio 1
 bench/_web_seed.py: two scenes, a cut-out and a mask, one annotation each.
 """
 
+# Django's models can be imported after its setup only.
+# ruff: noqa: E402
+
 import itertools
 import json
 import sys
@@ -15,14 +18,14 @@ import django
 
 django.setup()
 
-from data_import.models import FileUpload  # noqa: E402  # models come after the setup
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
-from django.contrib.sessions.backends.signed_cookies import SessionStore  # noqa: E402
-from django.core.files import File  # noqa: E402
-from organizations.models import Organization  # noqa: E402
-from projects.models import Project  # noqa: E402
-from tasks.models import Task  # noqa: E402
-from users.models import User  # noqa: E402
+from data_import.models import FileUpload
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.signed_cookies import SessionStore
+from django.core.files import File
+from organizations.models import Organization
+from projects.models import Project
+from tasks.models import Task
+from users.models import User
 
 PAIRWISE = """<View>
   <Pairwise name="better" toName="left,right"/>

@@ -26,8 +26,8 @@ SQLITE_BUSY_TIMEOUT_MS = 30_000
 # Threads that serve requests, and requests that write at a time. A writer keeps its connection while it waits for a
 # thread to commit in, so there are connections for all of both: no thread ever waits for one that waits for a thread.
 THREADS, WRITERS = 20, 10
-# Turns of annotators at a time: enough that processors do not wait for the disk, few enough that turns do not stand in
-# each other's way.
+# Turns at a time: enough that processors do not wait for the disk, few enough that they do not stand in each other's
+# way.
 TURNS = 4
 # A connection is asked whether it still lives only after this long without use.
 TRUST_SECONDS = 5.0
@@ -170,7 +170,7 @@ class Database:
         return _limiter(self._writers, 1 if self.is_sqlite else WRITERS)
 
     def turns(self) -> CapacityLimiter:
-        """The line of what annotators ask for again and again, first come, first served, of one event loop."""
+        """The line of short requests that come again and again, first come, first served, of one event loop."""
         return self.writers() if self.is_sqlite else _limiter(self._turns, TURNS)
 
     def dispose(self) -> None:

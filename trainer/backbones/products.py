@@ -6,15 +6,12 @@ Weights stay as they are, nothing is repacked, results differ from MKL's in the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import flop_registry, register_flop_formula
-
-if TYPE_CHECKING:
-    from torch.autograd.function import FunctionCtx
 
 
 def can_multiply() -> bool:
@@ -57,13 +54,13 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        given, weight = ctx.saved_tensors  # type: ignore[attr-defined]  # torch types it on the subclass
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        given, weight = ctx.saved_tensors
         flat = gradient.reshape(-1, gradient.shape[-1])
         return (
             None if weight is None else _product(gradient, weight.t()),
             None if given is None else _product(flat.t(), given.reshape(-1, given.shape[-1]).t()),
-            flat.sum(0) if ctx.needs_input_grad[2] else None,  # type: ignore[attr-defined]  # as above
+            flat.sum(0) if ctx.needs_input_grad[2] else None,
         )
 
 

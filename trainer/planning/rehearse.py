@@ -20,12 +20,11 @@ from trainer.backbones.load import compute_type
 from trainer.contract.config import RunConfig
 from trainer.planning.architecture import Architecture
 from trainer.planning.shadow import shadow_backbone
+from trainer.planning.simulate import with_residuals
 from trainer.policy import Policy
 
 if TYPE_CHECKING:
-    from trainer.backbones.protocol import Tensors
-
-    Rows = tuple[Tensor, Tensor, Tensors, Tensors]
+    from trainer.planning.simulate import Rows
 
 WARM_UP = 2
 REPEATS = 5
@@ -69,10 +68,7 @@ def rehearse(
             repeated = {name: value.expand(count, *value.shape[1:]).clone() for name, value in condition.items()}
             return torch.randn(count, *backbone.latent_shape(height, width)), torch.rand(count), repeated, text
 
-        def shared(noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors) -> Rows:
-            return noisy, t, condition | backbone.residuals(noisy, t, condition, text), text
-
-        given, known = rows(policy_rows), shared(*rows(max(1, reference_rows)))
+        given, known = rows(policy_rows), with_residuals(backbone, rows(max(1, reference_rows)))
         policy = Policy(config, backbone)
 
         def untrained() -> None:
@@ -80,7 +76,7 @@ def rehearse(
                 backbone.predict(*known)
 
         return Rehearsal(
-            policy=_seconds(lambda: backbone.predict(*shared(*given)).square().mean().backward()),
+            policy=_seconds(lambda: backbone.predict(*with_residuals(backbone, given)).square().mean().backward()),
             reference=_seconds(untrained) if reference_rows else 0.0,
             update=_seconds(lambda: policy.update(0, 0.0)),
         )

@@ -16,7 +16,7 @@ from trainer.planning.meter import Meter, Operation
 from trainer.planning.shadow import shadow_backbone, shadow_mode
 
 if TYPE_CHECKING:
-    from trainer.backbones.protocol import Tensors
+    from trainer.backbones.protocol import Backbone, Tensors
 
     Rows = tuple[Tensor, Tensor, Tensors, Tensors]
 
@@ -93,16 +93,12 @@ def walk(
             repeated = {name: value.expand(count, *value.shape[1:]).clone() for name, value in condition.items()}
             return latents.expand(count, -1, -1, -1).clone(), torch.empty(count), repeated, text
 
-        def shared(noisy: Tensor, t: Tensor, condition: Tensors, text: Tensors) -> Rows:
-            return noisy, t, condition | backbone.residuals(noisy, t, condition, text), text
-
         def train() -> None:
-            held = shared(*given)
-            backbone.predict(*held).square().sum().backward()
+            backbone.predict(*with_residuals(backbone, given)).square().sum().backward()
 
         given = rows(policy_rows)
         policy = _measured(train)
-        known = shared(*rows(reference_rows)) if reference_rows else None
+        known = with_residuals(backbone, rows(reference_rows)) if reference_rows else None
         off = nullcontext() if config.training.method == "full" else backbone.reference()
         with torch.no_grad(), off:
             reference = _measured(lambda: backbone.predict(*known)) if known else NOTHING
@@ -115,6 +111,12 @@ def walk(
             denoiser=denoiser,
             bytes_by_part={name: size for name, size in parts.items() if size},
         )  # fmt: skip
+
+
+def with_residuals(backbone: Backbone, rows: Rows) -> Rows:
+    """The rows with what a ControlNet adds to policy and reference alike, run once for both."""
+    noisy, t, condition, text = rows
+    return noisy, t, condition | backbone.residuals(noisy, t, condition, text), text
 
 
 def _measured(run: Callable[[], object]) -> Cost:

@@ -1,9 +1,11 @@
 """Figures kept: made anew at once where there is little, behind the look where there is much."""
 
+from collections.abc import Callable
 from itertools import count
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from backend.kit.database import Database
 from backend.preferences import remembered as room
@@ -25,9 +27,11 @@ def finish(database: Database) -> None:
         thread.join(60)
 
 
-def look(database: Database, mark: int, make: object, *, many: bool, key: tuple = ("figure", 1)) -> object:
+def look(
+    database: Database, mark: int, make: Callable[[Session], object], *, many: bool, key: tuple = ("figure", 1)
+) -> object:
     with database.reading() as session:
-        return remembered(session, key, Version(mark, many), make)[0]  # type: ignore[arg-type]  # any callable will do
+        return remembered(session, key, Version(mark, many), make)[0]
 
 
 def test_of_little_a_change_is_counted_at_once(database: Database) -> None:
