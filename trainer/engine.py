@@ -47,7 +47,7 @@ from trainer.kernels import choose_kernels
 from trainer.objectives import error_map, next_beta
 from trainer.parallel import Processes
 from trainer.planner import plan
-from trainer.planning.meter import Meter
+from trainer.planning.meter import metered
 from trainer.policy import Policy
 from trainer.prepare import add_policy, prepare, prepare_reference
 from trainer.reference import GUIDANCE, policy_prediction, with_residuals
@@ -229,7 +229,7 @@ class _Run:
         found |= {f"attention_{name}_seconds": seconds for name, seconds in self.kernels.seconds.items()}
         if warning:
             self.telemetry.emit(Warn(step=step, code="mask_thin", message=warning))
-        with Meter() if self.predicted and self.processes.count == 1 else nullcontext() as meter:
+        with metered() if self.predicted and self.processes.count == 1 else nullcontext() as meter:
             batch, layout, terms = self._first_forward()
         self.telemetry.expect(self.predicted, {"flops_per_forward": meter.flops} if meter else {})
         try:

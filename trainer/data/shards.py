@@ -1,13 +1,15 @@
 """Encoded tensors on disk: safetensors shards, found by key, written whole or not at all.
 
 A key is the hash of everything its tensors were computed from, so a shard never goes stale: what changed has another
-key. Building stops anywhere, by SIGKILL too, and goes on with what is missing.
+key. A shard's name holds the hash of its bytes, so one that a disk has changed is noticed. Building stops anywhere, by
+SIGKILL too, and goes on with what is missing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -17,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from trainer.contract.errors import StorageError
-from trainer.contract.files import fsync_path, sha256_bytes
+from trainer.contract.files import fsync_path, sha256_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer.backbones.protocol import Tensors
+
+_log = logging.getLogger(__name__)
 
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 20.0
@@ -43,15 +47,14 @@ class ShardStore:
 
     Without a folder everything stays in memory.
 
-    A shard that cannot be read is removed and told in `damaged`; its keys count as missing. Raises StorageError when
-    the folder cannot be used.
+    A shard whose bytes are not those that were written is removed, which is logged; its keys count as missing. Raises
+    StorageError when the folder cannot be used.
     """
 
     def __init__(
         self, folder: Path | None, *, shard_bytes: int = SHARD_BYTES, shard_seconds: float = SHARD_SECONDS
     ) -> None:
         self.folder = folder
-        self.damaged: list[str] = []
         self._shard_bytes, self._shard_seconds = shard_bytes, shard_seconds
         self._files: dict[Path, Any] = {}
         self._places: dict[str, tuple[Path, list[str]]] = {}
@@ -76,19 +79,20 @@ class ShardStore:
                 self._open(path)
 
     def _open(self, path: Path) -> None:
-        try:
-            handle = safe_open(path, framework="pt")
-            names = list(handle.keys())
-        except SafetensorError:
-            self.damaged.append(path.name)
-            path.unlink()
+        if path != self._named(path):
+            _log.warning("The cached shard %s is damaged: it is removed, and what was in it is computed anew.", path)
+            path.unlink(missing_ok=True)
             return
-        self._files[path] = handle
-        for name in names:
+        self._files[path] = handle = safe_open(path, framework="pt")
+        for name in handle.keys():  # noqa: SIM118  # it is no mapping
             key, _, tensor = name.partition("/")
             place = self._places.setdefault(key, (path, []))
             if place[0] == path:
                 place[1].append(tensor)
+
+    def _named(self, written: Path) -> Path:
+        """Where a file of these bytes belongs."""
+        return written.with_name(sha256_file(written)[:32] + SUFFIX)
 
     def __contains__(self, key: str) -> bool:
         return key in self._places or key in self._pending
@@ -132,12 +136,12 @@ class ShardStore:
             return
         from safetensors.torch import save_file
 
-        path = self.folder / (sha256_bytes("".join(sorted(self._pending)).encode())[:24] + SUFFIX)
-        staged = path.with_name(f".{path.stem}.{os.getpid()}.part")
+        staged = self.folder / f".{os.getpid()}.part"
         tensors = {f"{key}/{name}": value for key, item in self._pending.items() for name, value in item.items()}
         try:
             save_file(tensors, staged)
             fsync_path(staged)
+            path = self._named(staged)
             staged.replace(path)
             fsync_path(self.folder)
         except (OSError, SafetensorError) as error:

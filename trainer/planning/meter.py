@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,16 @@ class Meter(TorchDispatchMode):
 
     def _free(self, key: int) -> None:
         self._bytes -= self._alive.pop(key, 0)
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """A meter in which compiled blocks run uncompiled.
+
+    A block that torch.compile meets for the first time under a dispatch mode is left uncompiled for good.
+    """
+    with torch.compiler.set_stance("force_eager"), Meter() as meter:
+        yield meter
 
 
 def _tensors(tree: Any) -> Iterator[torch.Tensor]:

@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 class Pretraining:
     """How the transformer is trained. The rate is constant after the warm-up and falls to zero in the last part.
 
-    The first ``rational_share`` of the steps shows rational scenes only.
+    The first ``rational_share`` of the steps shows rational scenes only, the rest breaks a rule in ``broken_share``.
     """
 
     steps: int = 9000
     rational_share: float = 0.8
+    broken_share: float = 0.77
     seed: int = 0
     scenes: int = 64000
     batch: int = 64
@@ -52,7 +53,7 @@ class Pretraining:
     decay_share: float = 0.25
     weight_decay: float = 0.0
     ema: float = 0.995
-    time_mean: float = 0.8
+    time_mean: float = 1.2
     time_std: float = 1.2
     bfloat16: bool = True
 
@@ -116,9 +117,11 @@ def optimizers_for(model: FluxTransformer2DModel, config: Pretraining) -> list[t
 
 def choose_scenes(rational: np.ndarray, config: Pretraining, step: int, rng: np.random.Generator) -> np.ndarray:
     """Numbers int64 [B] of the scenes of a step, of scenes whose verdicts are ``rational`` bool [N]."""
-    if step < config.rational_share * config.steps:
-        return rng.choice(np.flatnonzero(rational), size=config.batch)
-    return rng.integers(len(rational), size=config.batch)
+    shown = np.ones(config.batch, bool)
+    if step >= config.rational_share * config.steps:
+        shown = rng.random(config.batch) >= config.broken_share
+    kinds = (np.flatnonzero(~rational), np.flatnonzero(rational))
+    return np.array([rng.choice(kinds[int(good)]) for good in shown])
 
 
 def flow_loss(model: FluxTransformer2DModel, data: Tensors, config: Pretraining, step: int) -> torch.Tensor:
@@ -258,26 +261,16 @@ def pretrain(
             _average(ema, model, min(config.ema, (step + 1) / (step + 10)))
             running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
             now = time.monotonic()
+            spent = seconds + now - started
             if (step + 1) % 50 == 0:
-                row = {
-                    "step": step + 1,
-                    "loss": round(running, 5),
-                    "rate": round(rate_factor(config, step), 5),
-                    "seconds": round(seconds + now - started, 1),
-                }
+                rate = round(rate_factor(config, step), 5)
+                row = {"step": step + 1, "loss": round(running, 5), "rate": rate, "seconds": round(spent, 1)}
                 log.write(json.dumps(row) + "\n")
                 log.flush()
             if now - saved > every or step + 1 == config.steps:
-                _save(
-                    state_path,
-                    {
-                        "model": model.state_dict(),
-                        "ema": ema.state_dict(),
-                        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                        "step": step + 1,
-                        "seconds": seconds + now - started,
-                    },
-                )
+                models = {"model": model.state_dict(), "ema": ema.state_dict()}
+                moments = [optimizer.state_dict() for optimizer in optimizers]
+                _save(state_path, models | {"optimizers": moments, "step": step + 1, "seconds": spent})
                 publish(pipeline, ema, out)
                 saved = time.monotonic()
     return out / "pipeline"

@@ -150,10 +150,10 @@ def test_pretraining_goes_on_as_if_it_had_never_stopped(
 
 
 def test_pretraining_shows_rational_scenes_first_and_the_mixture_then(scenes: scene_cache.SceneArrays) -> None:
-    config, rng = Pretraining(steps=10, rational_share=0.5, batch=200), np.random.default_rng(0)
+    config, rng = Pretraining(steps=10, rational_share=0.5, broken_share=0.7, batch=200), np.random.default_rng(0)
     shown = [scenes.rational[choose_scenes(scenes.rational, config, step, rng)].mean() for step in range(10)]
     assert shown[:5] == [1.0] * 5
-    assert np.mean(shown[5:]) == pytest.approx(scenes.rational.mean(), abs=0.05)
+    assert np.mean(shown[5:]) == pytest.approx(0.3, abs=0.05)
 
 
 def _stopping(at: int) -> object:

@@ -95,8 +95,8 @@ RATE = "optimizer.learning_rate"
 PREFERENCE_TRIALS: tuple[Overrides, ...] = tuple(
     {"objective.beta": beta, RATE: rate, "objective.t_min": t_min, "objective.replay.t_min": replay_t_min}
     for beta, rate, t_min, replay_t_min in (
-        (30.0, 2e-3, 0.8, 0.6), (30.0, 2e-3, 0.8, 0.0), (10.0, 2e-3, 0.8, 0.6), (100.0, 2e-3, 0.8, 0.6),
-        (30.0, 1e-3, 0.8, 0.6), (30.0, 4e-3, 0.8, 0.6), (30.0, 2e-3, 0.7, 0.6), (30.0, 2e-3, 0.8, 0.8),
+        (30.0, 2e-3, 0.8, 0.6), (30.0, 2e-3, 0.8, 0.0), (10.0, 2e-3, 0.8, 0.6), (3.0, 2e-3, 0.8, 0.6),
+        (100.0, 2e-3, 0.8, 0.6), (30.0, 4e-3, 0.8, 0.6), (30.0, 2e-3, 0.7, 0.6), (30.0, 2e-3, 0.8, 0.8),
     )
 )  # fmt: skip
 SCPO_TRIALS: tuple[Overrides, ...] = tuple(
@@ -109,7 +109,7 @@ SCPO_TRIALS: tuple[Overrides, ...] = tuple(
 SFT_TRIALS: tuple[Overrides, ...] = tuple(
     {RATE: rate, "objective.replay.t_min": t_min}
     for rate, t_min in (
-        (4e-3, 0.4), (4e-3, 0.6), (8e-3, 0.6), (4e-3, 0.8), (2e-3, 0.4), (2e-3, 0.6), (8e-3, 0.4), (2e-3, 0.0),
+        (4e-3, 0.6), (8e-3, 0.6), (4e-3, 0.8), (8e-3, 0.8), (4e-3, 0.4), (2e-3, 0.6), (2e-3, 0.8), (2e-3, 0.0),
     )
 )  # fmt: skip
 PLAIN_TRIALS: tuple[Overrides, ...] = tuple(

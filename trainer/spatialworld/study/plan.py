@@ -97,16 +97,14 @@ def trial_score(study: Study, arm: str, number: int) -> float:
 
 
 def arm_tasks(study: Study, settings: Mapping[str, Overrides]) -> list[Task]:
-    """Phase 4: every arm at every seed of its group. A study cut short has the main arms, then whole seeds."""
+    """Phase 4: every arm at every seed. A study cut short has the main arms, then whole seeds."""
     arms = arms_of(study)
     main = [arm for arm in arms if arm.group == "main"]
-    options = [arm for arm in arms if arm.group == "options"]
-    others = [arm for arm in arms if arm not in main and arm not in options]
-    scale = study.scale
+    others = [arm for arm in arms if arm not in main]
     return [
         CellTask(ARMS_GROUP, arm.name, seed, steps_of(study, arm, settings), overrides_of(arm, settings))
-        for part, seeds in ((main, scale.seeds), (others, scale.seeds), (options, scale.data_seeds))
-        for seed in seeds
+        for part in (main, others)
+        for seed in study.scale.seeds
         for arm in part
     ]
 

@@ -127,8 +127,6 @@ def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
         names = [arm.name for arm in ARMS if arm.group == group and arm.name in result["arms"]]
         if names:
             yield f"## {title}"
-            if group == "options":
-                yield f"{_seeds(result['sizes']['data_seeds']).capitalize()} each."
             for columns in TABLES:
                 yield _arms_table(result, [BASE, *names] if group == "main" else names, columns)
     yield from (_picture(name) for name in made if not name.startswith(("data-", "samples", "gallery")))

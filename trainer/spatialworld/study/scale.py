@@ -40,7 +40,7 @@ class Scale:
     groups: tuple[str, ...]
     """Groups of arms beside the main ones."""
     data_seeds: tuple[int, ...]
-    """Seeds of the data questions and of the group ``options``."""
+    """Seeds of the data questions."""
     data_pairs: tuple[int, ...] = ()
     data_errors: tuple[float, ...] = ()
     data_choices: tuple[str, ...] = ()
