@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch._dynamo import config as dynamo
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trainer.contract.errors import ConfigError
@@ -27,6 +28,8 @@ ATTENTION = {
     "math": SDPBackend.MATH,
 }
 ON_CPU = ("flash", "math")
+GRAPHS = 64
+"""Graphs of a kind of block: adapter on and off, with gradient and without, each size of image and length of text."""
 REPEATS = 3
 """Timed runs of a backend after one that is not counted; the fastest of them counts."""
 
@@ -38,6 +41,7 @@ def compile_blocks(*models: nn.Module | None) -> int:
     digits each in their own way would begin a run away from ln 2.
     """
     blocks = [block for model in models if model is not None for block in repeated_blocks(model)]
+    dynamo.recompile_limit = max(dynamo.recompile_limit, GRAPHS)
     for block in blocks:
         block.compile(options={"emulate_precision_casts": True})
     return len(blocks)
