@@ -41,7 +41,7 @@ def compile_blocks(*models: nn.Module | None) -> int:
     digits each in their own way would begin a run away from ln 2.
     """
     blocks = [block for model in models if model is not None for block in repeated_blocks(model)]
-    dynamo.recompile_limit = max(dynamo.recompile_limit, GRAPHS)
+    dynamo.cache_size_limit = max(dynamo.cache_size_limit, GRAPHS)  # its name in torch 2.6 too
     for block in blocks:
         block.compile(options={"emulate_precision_casts": True})
     return len(blocks)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,12 +79,17 @@ class ShardStore:
                 self._open(path)
 
     def _open(self, path: Path) -> None:
-        if path != self._named(path):
+        try:
+            intact = path == self._named(path)
+        except FileNotFoundError:
+            return  # another process has found it damaged and removed it
+        if not intact:
             _log.warning("The cached shard %s is damaged: it is removed, and what was in it is computed anew.", path)
             path.unlink(missing_ok=True)
             return
         self._files[path] = handle = safe_open(path, framework="pt")
-        for name in handle.keys():  # noqa: SIM118  # it is no mapping
+        names = handle.keys()
+        for name in names:
             key, _, tensor = name.partition("/")
             place = self._places.setdefault(key, (path, []))
             if place[0] == path:
@@ -136,7 +141,7 @@ class ShardStore:
             return
         from safetensors.torch import save_file
 
-        staged = self.folder / f".{os.getpid()}.part"
+        staged = self.folder / f".{uuid.uuid4().hex}.part"
         tensors = {f"{key}/{name}": value for key, item in self._pending.items() for name, value in item.items()}
         try:
             save_file(tensors, staged)
