@@ -102,7 +102,8 @@ def _listener(app: Celery, queue: str, dispatcher: Dispatcher) -> BellListener:
 def run_worker(settings: Settings, queue: str) -> int:
     """Serves `queue` until SIGTERM or SIGINT; running jobs are then handed back. Returns the exit code."""
     load_handlers(settings)
-    database = Database(settings.resolved_database_url)
+    # Nobody may take over a job whose row a frozen worker has locked; its lease has lapsed by then anyway.
+    database = Database(settings.resolved_database_url, idle_seconds=settings.job_lease_seconds)
     blobs = open_blobs(settings.resolved_blob_url, endpoint_url=settings.s3_endpoint_url)
     workshop = Workshop(settings, database, blobs, worker_name(queue))
     dispatcher = Dispatcher(workshop, queue, settings.gpu_slots if queue == "gpu" else settings.cpu_slots)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import column, func, select, table
+from sqlalchemy import column, func, select, table, text
 from sqlalchemy.orm import Session
 
 from backend.catalogue.models import Candidate, Condition, Generator, Project
@@ -93,3 +93,5 @@ def freeze_reading(session: Session) -> None:
     """Makes all reads of this session's transaction see one moment, as they do on SQLite anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        # It locks nothing, and what is read is worked on for long in between.
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))

@@ -104,7 +104,7 @@ class Harvest:
 
     def poll(self) -> None:
         """Stores what is new; raises JobFailed where the sampler left the true foreground behind."""
-        results, self.offset = read_results(self.out, self.offset)
+        results, offset = read_results(self.out, self.offset)
         fresh = [result for result in results if result.key in self.wanted]
         if fresh:
             # Files and images first: a transaction on SQLite makes all other writers wait.
@@ -113,6 +113,7 @@ class Harvest:
             for result in fresh:
                 self.wanted.pop(result.key, None)
             self.stored += len(fresh)
+        self.offset = offset
         self.context.progress(self.done_before + self.stored, self.total, self.label)
 
     def _read(self, result: SampleResult) -> BlobFact:

@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.jobs import repository, service
 from backend.jobs.errors import JobCancelled, JobHandedBack, LostLease
 from backend.jobs.supervise import GRACE_SECONDS, Child
 from backend.kit.blobs import BlobStore
-from backend.kit.database import Database
+from backend.kit.database import Database, is_outage
 from backend.settings import Settings
+
+log = structlog.get_logger()
 
 # Twice a second is as often as a person can read a progress bar.
 PROGRESS_SECONDS = 0.5
@@ -101,12 +105,17 @@ class JobContext:
         if pending is None:
             return
         session = getattr(self._local, "session", None)
-        if session is not None:
-            # A second connection would wait for the row this transaction holds.
-            service.note_progress(session, self.job_id, self.fence, *pending)
-            return
-        with self.database.transaction() as own:
-            service.note_progress(own, self.job_id, self.fence, *pending)
+        try:
+            if session is not None:
+                # A second connection would wait for the row this transaction holds.
+                service.note_progress(session, self.job_id, self.fence, *pending)
+                return
+            with self.database.transaction() as own:
+                service.note_progress(own, self.job_id, self.fence, *pending)
+        except DBAPIError:
+            with self._progress_lock:
+                self._progress_pending = self._progress_pending or pending
+            raise
 
     def cancelled(self) -> bool:
         """Whether a person has cancelled the job; the handler then raises JobCancelled as soon as it can."""
@@ -134,7 +143,8 @@ class JobContext:
         """Runs a program in a process group of its own and returns its exit code (negative: killed by that signal).
 
         Its output is appended to `log`; `env` is its whole environment, this process's where None. `on_poll` is called
-        every `poll_seconds` and once more after the program has ended. On cancellation, a lost lease or the worker's
+        every `poll_seconds` and once more after the program has ended; where the database does not answer it, the
+        program goes on and the next call makes up for it, for as long as the lease may hold. On cancellation, a lost lease or the worker's
         stop the whole group gets SIGTERM, later SIGKILL, and JobCancelled, LostLease or JobHandedBack is raised (a
         cancelled program has `cancel_grace` seconds in between, to bring what it is at to a good end); the
         group is also ended when `on_poll` raises, and by the kernel when this process dies. Raises FileNotFoundError
@@ -147,7 +157,21 @@ class JobContext:
                 except JobCancelled:
                     child.grace = cancel_grace
                     raise
-                on_poll()
-            on_poll()
+                self._poll(on_poll)
+            ended_at = time.monotonic()
+            while not self._poll(on_poll, is_last=time.monotonic() - ended_at > self.settings.job_lease_seconds):
+                self.signals.check()
+                time.sleep(poll_seconds)
             self.signals.check()
             return child.exit_code
+
+    def _poll(self, on_poll: Callable[[], None], is_last: bool = False) -> bool:
+        """Whether `on_poll` was answered; an outage of the database is raised only where the call `is_last`."""
+        try:
+            on_poll()
+        except DBAPIError as error:
+            if is_last or not is_outage(error):
+                raise
+            log.warning("the database does not answer; the program goes on", job_id=self.job_id)
+            return False
+        return True

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.jobs import service
@@ -15,7 +15,7 @@ from backend.jobs.lease import LeaseKeeper
 from backend.jobs.models import Job
 from backend.jobs.registry import QUEUES, find_kind
 from backend.kit.blobs import BlobStore
-from backend.kit.database import Database
+from backend.kit.database import Database, is_outage
 from backend.kit.errors import AppError
 from backend.settings import Settings
 
@@ -103,8 +103,8 @@ def _write(database: Database, ending: Ending) -> Job:
         try:
             with database.transaction() as session:
                 return ending(session)
-        except OperationalError:
-            if not tries_left:
+        except DBAPIError as error:
+            if not (tries_left and is_outage(error)):
                 raise
             time.sleep(2 ** (END_TRIES - tries_left) / 4)
     raise AssertionError("unreachable")

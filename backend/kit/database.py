@@ -15,13 +15,25 @@ from psycopg import RawCursor
 from sqlalchemy import JSON, BigInteger, DateTime, Engine, Identity, Integer, MetaData, create_engine, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 # A page that waits longer has already failed its reader; jobs raise it for themselves.
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
+# A transaction whose process says nothing for so long (frozen, or cut off from the network) is rolled back by the
+# server, so that what it had locked is free again.
+IDLE_SECONDS = 60.0
+# A server that acknowledges nothing for so long, in milliseconds and seconds, is taken for unreachable: well within the
+# time after which a worker must know that it has lost its lease.
+SILENCE = {
+    "tcp_user_timeout": 8_000,
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+}
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 # Threads that serve requests, and requests that write at a time. A writer keeps its connection while it waits for a
 # thread to commit in, so there are connections for all of both: no thread ever waits for one that waits for a thread.
@@ -90,10 +102,11 @@ class Database:
     """Engines for writing and for reading, and the transactions made on them.
 
     On SQLite a writing transaction takes its lock at the start (``BEGIN IMMEDIATE``), so that two writers wait for
-    each other instead of failing at the first write; a reading one never waits.
+    each other instead of failing at the first write; a reading one never waits. On Postgres the server ends a
+    transaction that has been idle for `idle_seconds`.
     """
 
-    def __init__(self, url: str, *, pool_size: int = THREADS + WRITERS) -> None:
+    def __init__(self, url: str, *, pool_size: int = THREADS + WRITERS, idle_seconds: float = IDLE_SECONDS) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
@@ -103,14 +116,17 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
+            options = (
+                f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC "
+                f"-c idle_in_transaction_session_timeout={round(idle_seconds * 1000)}"
+            )
             # The connection used last goes out first: a few stay warm, with their statements prepared and planned.
             self.engine = create_engine(
                 self.url,
                 pool_size=pool_size,
                 max_overflow=10,
                 pool_use_lifo=True,
-                connect_args={"options": options, "prepare_threshold": PREPARE_AFTER},
+                connect_args={"options": options, "prepare_threshold": PREPARE_AFTER, **SILENCE},
             )
             self._keep_fresh(self.engine)
             # Long statements would be taken apart for their parameters and planned anew each time.
@@ -124,6 +140,7 @@ class Database:
                     "options": f"{options} -c plan_cache_mode=force_generic_plan",
                     "prepare_threshold": PREPARE_AFTER,
                     "cursor_factory": RawCursor,
+                    **SILENCE,
                 },
             )
             self._keep_fresh(self._planned)
@@ -186,6 +203,11 @@ def _limiter(kept: RunVar[CapacityLimiter], tokens: int) -> CapacityLimiter:
         limiter = CapacityLimiter(tokens)
         kept.set(limiter)
         return limiter
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the database did not answer or hung up, so that the same may succeed a little later."""
+    return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 def after_commit(session: Session, action: Callable[[], None]) -> None:

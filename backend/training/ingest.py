@@ -61,10 +61,11 @@ class Ingest:
 
     def poll(self) -> None:
         """Takes in what the trainer has written since the last call. Raises LostLease when the fence is gone."""
-        events, self.offset = read_events(self.folder.events, self.offset)
+        events, offset = read_events(self.folder.events, self.offset)
         fresh = [event for event in events if event.seq > self.seen]
         for start in range(0, len(fresh), BATCH):
             self._store(fresh[start : start + BATCH])
+        self.offset = offset
 
     def _store(self, events: list[Event]) -> None:
         images = {event.seq: self._store_images(event) for event in events if isinstance(event, Sample)}

@@ -3,15 +3,18 @@
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import create_engine, text
 
 from backend.jobs.bell import attach_bell
 from backend.jobs.celery_app import make_celery, make_ring
@@ -101,6 +104,45 @@ class Ground:
         ring = make_ring(make_celery(self.settings))
         for _ in range(times):
             ring(task.job_id, "cpu")
+
+    def freeze(self, worker: WorkerProcess, task: "Task") -> None:
+        """Stops a worker and its child, as a suspended machine would."""
+        group = os.getpgid(task.pids[0])
+        while True:
+            os.killpg(group, signal.SIGSTOP)
+            worker.signal(signal.SIGSTOP)
+            if self._is_writable():
+                return
+            worker.signal(signal.SIGCONT)
+            os.killpg(group, signal.SIGCONT)
+            time.sleep(0.01)
+
+    def _is_writable(self) -> bool:
+        """Whoever stops while it writes SQLite's file stops all others, which share its machine; Postgres ends that."""
+        if not self.database.is_sqlite:
+            return True
+        with closing(sqlite3.connect(str(self.database.url.database), timeout=0)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+        return True
+
+    @contextmanager
+    def database_away(self) -> Iterator[None]:
+        """Postgres lets nobody in to this database, and hangs up on whoever is in."""
+        name = self.database.url.database
+        server = create_engine(self.database.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+        with server.connect() as connection:
+            connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+            hang_up = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+            connection.execute(text(hang_up), {"name": name})
+            try:
+                yield
+            finally:
+                connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+        server.dispose()
+        self.database.engine.dispose()
 
     def close(self) -> None:
         for worker in self.workers:

@@ -5,7 +5,9 @@ import signal
 import socket
 import time
 
-from tests.faults.conftest import LEASE_SECONDS, Ground, eventually
+import pytest
+
+from tests.faults.conftest import GROWN, LEASE_SECONDS, Ground, eventually
 
 
 def test_a_killed_worker_loses_nothing(ground: Ground) -> None:
@@ -95,9 +97,7 @@ def test_a_frozen_worker_is_replaced_and_does_no_harm_when_it_wakes(ground: Grou
     first = ground.start_worker()
     task = ground.enqueue(steps=40, pause=0.2)
     eventually(lambda: task.has_stepped(3) and task.pids[1:], "the child works")
-    # The child is frozen with its worker, as a suspended machine would do.
-    os.killpg(os.getpgid(task.pids[0]), signal.SIGSTOP)
-    first.signal(signal.SIGSTOP)
+    ground.freeze(first, task)
     second = ground.start_worker()
     eventually(lambda: second.is_of(task.job), "another worker takes the job over")
     first.signal(signal.SIGCONT)
@@ -106,6 +106,19 @@ def test_a_frozen_worker_is_replaced_and_does_no_harm_when_it_wakes(ground: Grou
     assert task.job.state == "succeeded"
     assert task.job.fence >= 2
     task.expect_no_orphan()
+
+
+@pytest.mark.parametrize("ground", [GROWN], indirect=True)
+def test_a_short_outage_of_the_database_costs_no_attempt(ground: Ground) -> None:
+    """The child goes on meanwhile; its progress and its end are written when the database is back."""
+    ground.start_worker()
+    task = ground.enqueue(steps=30, pause=0.1)
+    eventually(lambda: task.has_stepped(5), "the child works")
+    with ground.database_away():
+        eventually(lambda: task.has_stepped(30), "the child ends")
+    eventually(task.is_over, "the end is written")
+    task.expect_whole(starts=1)
+    assert (task.job.attempts, task.job.progress_done) == (1, 30)
 
 
 def test_jobs_run_while_the_broker_is_down(ground: Ground) -> None:

@@ -1,14 +1,17 @@
 """The rules of the queue: who gets a job, what ends it, and what follows."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from backend.jobs.bell import attach_bell
 from backend.jobs.errors import LostLease, UnknownJobKind
 from backend.jobs.models import Job
+from backend.jobs.repository import renew
 from backend.jobs.service import (
     Claim,
     cancel,
@@ -155,6 +158,28 @@ def test_a_room_that_cannot_bear_an_end_does_not_stop_the_reaper(database: Datab
     with database.transaction() as session:
         assert [job.id for job in reap(session)] == [second]
     assert (look(database, first).state, look(database, second).state) == ("running", "failed")
+
+
+@pytest.mark.postgres
+def test_a_worker_that_freezes_while_it_writes_keeps_its_job_from_nobody(postgres_url: str) -> None:
+    """The row stays locked by the transaction that never ends, until the server ends it."""
+    frozen, living = Database(postgres_url, idle_seconds=0.5), Database(postgres_url)
+    job_id = put(living)
+    with living.transaction() as session:
+        got = claim(session, queues=("cpu",), worker="one", lease_seconds=0.1)
+    with pytest.raises(DBAPIError), frozen.transaction() as session:
+        renew(session, job_id, got.fence, 0.1)
+        deadline = time.monotonic() + 60
+        while not take(living, "two"):
+            assert time.monotonic() < deadline, "the job was never taken over"
+            with living.transaction() as other:
+                reap(other)
+            time.sleep(0.02)
+    assert look(living, job_id).worker == "two"
+    with pytest.raises(LostLease), frozen.transaction() as session:
+        succeed(session, job_id, got.fence, {})
+    frozen.dispose()
+    living.dispose()
 
 
 def test_the_reaper_leaves_living_jobs_alone(database: Database) -> None:
