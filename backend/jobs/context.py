@@ -144,11 +144,11 @@ class JobContext:
 
         Its output is appended to `log`; `env` is its whole environment, this process's where None. `on_poll` is called
         every `poll_seconds` and once more after the program has ended; where the database does not answer it, the
-        program goes on and the next call makes up for it, for as long as the lease may hold. On cancellation, a lost lease or the worker's
-        stop the whole group gets SIGTERM, later SIGKILL, and JobCancelled, LostLease or JobHandedBack is raised (a
-        cancelled program has `cancel_grace` seconds in between, to bring what it is at to a good end); the
-        group is also ended when `on_poll` raises, and by the kernel when this process dies. Raises FileNotFoundError
-        where `cwd` does not exist.
+        program goes on and the next call makes up for it, for as long as the lease may hold. On cancellation, a lost
+        lease or the worker's stop the whole group gets SIGTERM, later SIGKILL, and JobCancelled, LostLease or
+        JobHandedBack is raised (a cancelled program has `cancel_grace` seconds in between, to bring what it is at to a
+        good end); the group is also ended when `on_poll` raises, and by the kernel when this process dies. Raises
+        FileNotFoundError where `cwd` does not exist.
         """
         with Child(argv, cwd=cwd, env=env, log=log) as child:
             while not child.wait(poll_seconds):

@@ -17,8 +17,8 @@ FULL_AT_LEAST, DIVERSITY_AT_LEAST = 0.85, 0.80
 
 def expectations(result: Json) -> list[dict[str, Any]]:
     """For each expectation whose figures are there: ``what``, ``found`` in words, and whether it ``holds``."""
-    arms, differences = result["arms"], result["differences"]
-    found = [*_world(result), *_reached(arms), *_order(differences), *_unharmed(differences)]
+    differences = result["differences"]
+    found = [*_world(result), *_reached(result), *_order(differences), *_unharmed(differences)]
     return [{"what": what, "found": words, "holds": holds} for what, words, holds in found]
 
 
@@ -34,7 +34,8 @@ def _world(result: Json) -> Iterator[Found]:
             yield f"{reason} is broken in 15 % of the base's images", f"{100 * mean:.1f} %", mean >= KIND_AT_LEAST
 
 
-def _reached(arms: Json) -> Iterator[Found]:
+def _reached(result: Json) -> Iterator[Found]:
+    arms, judge = result["arms"], result["judge"]
     if "full" not in arms:
         return
     mean = arms["full"]["rational"]["mean"]
@@ -44,6 +45,9 @@ def _reached(arms: Json) -> Iterator[Found]:
         if whole and whole["n"] and whole["mean"] > 0 and arms["full"][measure]["n"]:
             kept = arms["full"][measure]["mean"] / whole["mean"]
             yield f"it keeps 80 % of the base's diversity{among}", f"{100 * kept:.0f} %", kept >= DIVERSITY_AT_LEAST
+    if judge and arms["full"]["diversity"]["n"]:
+        kept = arms["full"]["diversity"]["mean"] / judge["diversity"]["rational"]
+        yield "it has 80 % of the diversity of drawn rational scenes", f"{100 * kept:.0f} %", kept >= DIVERSITY_AT_LEAST
 
 
 def _order(differences: Json) -> Iterator[Found]:
@@ -59,10 +63,14 @@ def _order(differences: Json) -> Iterator[Found]:
             gap = differences[pair]["rational"]
             words = f"{100 * gap['mean']:+.1f} points ({100 * gap['low']:+.1f} … {100 * gap['high']:+.1f})"
             yield what, words, gap["low"] > 0
-    if "mask_dpo_capo - mask_dpo" in differences:
-        gap = differences["mask_dpo_capo - mask_dpo"]["coherence"]
-        words = f"{gap['mean']:+.4f} ({gap['low']:+.4f} … {gap['high']:+.4f})"
-        yield "CAPO makes the boundary more coherent", words, gap["low"] > 0
+    for what, pair, measure, sign in (
+        ("MaskDPO keeps the foreground truer than Diffusion-DPO", "mask_dpo - dpo", "foreground_error", -1),
+        ("CAPO makes the boundary more coherent", "mask_dpo_capo - mask_dpo", "coherence", 1),
+    ):
+        if pair in differences:
+            gap = differences[pair][measure]
+            words = f"{gap['mean']:+.4f} ({gap['low']:+.4f} … {gap['high']:+.4f})"
+            yield what, words, min(sign * gap["low"], sign * gap["high"]) > 0
 
 
 def _unharmed(differences: Json) -> Iterator[Found]:

@@ -137,6 +137,8 @@ def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
             "An interval that holds 0 shows no difference."
         )
         yield _differences_table(result)
+        yield "## Intervals over subjects"
+        yield _by_subject(result)
     if result["conflict"]:
         yield "## The foreground's part of DPO's gradient"
         yield CONFLICT_TEXT
@@ -221,13 +223,35 @@ def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _differences_table(result: Json) -> str:
-    def named(pair: str) -> str:
-        one, _, other = pair.partition(" - ")
-        return f"{NAMES[one]} − {NAMES[other]}"
-
+def _by_subject(result: Json) -> str:
+    found = result["by_subject"]
+    words = (
+        f"The held-out conditions show {found['subjects']} subjects, and what the images of one have in common says "
+        "nothing of the next. Here whole subjects are resampled with all their conditions, beside the intervals above. "
+        "Rational images:"
+    )
+    main = [BASE, *(arm.name for arm in ARMS if arm.group in ("main", "compute"))]
     body = [
-        [named(pair), *(_cell(found.get(measure), measure) for measure in COMPARED_MEASURES)]
+        [NAMES[arm], _cell(result["arms"][arm]["rational"], "rational"), _cell(estimate, "rational")]
+        for arm, estimate in found["arms"].items()
+        if arm in main
+    ]
+    body += [
+        [_pair(pair), _cell(result["differences"][pair]["rational"], "rational"), _cell(estimate, "rational")]
+        for pair, estimate in found["differences"].items()
+        if set(pair.split(" - ")) <= set(main)
+    ]
+    return f"{words}\n\n{_table(['', 'over conditions', 'over subjects'], body)}"
+
+
+def _pair(pair: str) -> str:
+    one, _, other = pair.partition(" - ")
+    return f"{NAMES[one]} − {NAMES[other]}"
+
+
+def _differences_table(result: Json) -> str:
+    body = [
+        [_pair(pair), *(_cell(found.get(measure), measure) for measure in COMPARED_MEASURES)]
         for pair, found in result["differences"].items()
     ]
     return _table(["", *(TITLES[measure] for measure in COMPARED_MEASURES)], body)

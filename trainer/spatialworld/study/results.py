@@ -7,13 +7,14 @@ import os
 import platform
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trainer.spatialworld.study.arms import BASE, arms_of, trials_of
+from trainer.spatialworld.study.conditions import conditions_for
 from trainer.spatialworld.study.conflict import CONFLICT
 from trainer.spatialworld.study.expectations import expectations
 from trainer.spatialworld.study.measures import TITLES
@@ -87,6 +88,7 @@ def collect(study: Study, command: str) -> dict[str, Any]:
         for one, other in COMPARED
         if one in found and other in found
     }
+    result["by_subject"] = _by_subject(study, found)
     result["expected"] = expectations(result)
     result["compute"] = _compute(found)
     result["tuning"] = _tuning(study)
@@ -99,12 +101,26 @@ def _estimates(found: Cells) -> dict[str, Any]:
     return {name: estimate(values(found, name)).to_json() for name in TITLES if name in measured}
 
 
-def _difference(one: Cells, other: Cells, measure: str) -> dict[str, Any]:
+def _difference(one: Cells, other: Cells, measure: str, subjects: Sequence[str] | None = None) -> dict[str, Any]:
     first, second = values(one, measure), values(other, measure)
     if len(first) != len(second) and min(len(first), len(second)) > 1:
         shared = min(len(first), len(second))
         first, second = first[:shared], second[:shared]
-    return difference(first, second).to_json()
+    return difference(first, second, subjects=subjects).to_json()
+
+
+def _by_subject(study: Study, found: Mapping[str, Cells]) -> dict[str, Any]:
+    """``rational`` of every arm and difference with intervals over whole subjects instead of conditions."""
+    subjects = [each.subject.identity for each in conditions_for("test", study.scale.test_conditions)]
+    return {
+        "subjects": len(set(subjects)),
+        "arms": {name: estimate(values(some, "rational"), subjects=subjects).to_json() for name, some in found.items()},
+        "differences": {
+            f"{one} - {other}": _difference(found[one], found[other], "rational", subjects)
+            for one, other in COMPARED
+            if one in found and other in found
+        },
+    }
 
 
 def _ratings(found: Mapping[str, Cells]) -> dict[str, Any]:

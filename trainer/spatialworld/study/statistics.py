@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,39 +32,52 @@ class Estimate:
         }  # fmt: skip
 
 
-def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
+def estimate(values: np.ndarray, seed: int = 0, subjects: Sequence[str] | None = None) -> Estimate:
     """Mean and percentile interval of values float [S, C] by training seed and condition; NaN = not measured there.
 
     Conditions are resampled, and training seeds where there is more than one (the two are crossed: every seed meets
-    every condition). With three seeds the share of the interval that seeds contribute is itself rough.
+    every condition). With three seeds the share of the interval that seeds contribute is itself rough. With
+    ``subjects`` (one name a condition) whole subjects are resampled with all their conditions: wider, for what the
+    conditions of one subject have in common says nothing of another.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     known = np.isfinite(values)
     if not known.any():
         return Estimate(math.nan, math.nan, math.nan, 0)
-    means = _resampled(np.where(known, values, 0.0), known, np.random.default_rng(seed))
+    means = _resampled(np.where(known, values, 0.0), known, np.random.default_rng(seed), _clusters(values, subjects))
     low, high = np.nanpercentile(means, [2.5, 97.5])
     return Estimate(float(values[known].mean()), float(low), float(high), int(known.sum()))
 
 
-def _resampled(values: np.ndarray, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    seeds, conditions = values.shape
+def _clusters(values: np.ndarray, subjects: Sequence[str] | None) -> list[np.ndarray]:
+    """The columns that are drawn together."""
+    if subjects is None:
+        return [np.array([column]) for column in range(values.shape[1])]
+    names = np.array(subjects)
+    return [np.flatnonzero(names == name) for name in np.unique(names)]
+
+
+def _resampled(
+    values: np.ndarray, known: np.ndarray, rng: np.random.Generator, clusters: Sequence[np.ndarray]
+) -> np.ndarray:
+    seeds = len(values)
     means = np.full(DRAWS, np.nan)
     for draw in range(DRAWS):
-        rows, columns = rng.integers(seeds, size=seeds), rng.integers(conditions, size=conditions)
+        rows, drawn = rng.integers(seeds, size=seeds), rng.integers(len(clusters), size=len(clusters))
+        columns = np.concatenate([clusters[index] for index in drawn])
         count = known[np.ix_(rows, columns)].sum()
         if count:
             means[draw] = values[np.ix_(rows, columns)].sum() / count
     return means
 
 
-def difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Estimate:
+def difference(first: np.ndarray, second: np.ndarray, seed: int = 0, subjects: Sequence[str] | None = None) -> Estimate:
     """The first minus the second, float [S, C] each over the same seeds and conditions: paired, so much sharper.
 
-    One of them may have a single row (the base has no training seed).
+    One of them may have a single row (the base has no training seed). ``subjects`` as in `estimate`.
     """
     first, second = np.broadcast_arrays(np.atleast_2d(first), np.atleast_2d(second))
-    return estimate(np.asarray(first, dtype=float) - np.asarray(second, dtype=float), seed)
+    return estimate(np.asarray(first, dtype=float) - np.asarray(second, dtype=float), seed, subjects)
 
 
 def annotated_wins(first: np.ndarray, second: np.ndarray, error: float, rng: np.random.Generator) -> tuple[float, int]:

@@ -176,10 +176,10 @@ def test_expectations_are_held_against_the_figures() -> None:
             "diversity": mean(0.2), "rational_diversity": mean(0.1)}  # fmt: skip
     full = {"rational": mean(0.86), "diversity": mean(0.15), "rational_diversity": mean(0.09)}
     result = {
-        "judge": {"agreement": 1.0},
+        "judge": {"agreement": 1.0, "diversity": {"rational": 0.18}},
         "arms": {"base": base, "full": full},
         "differences": {
-            "mask_dpo - dpo": {"rational": mean(0.005)},
+            "mask_dpo - dpo": {"rational": mean(0.005), "foreground_error": mean(-0.02)},
             "full - base": {"foreground_error": mean(0.02), "coherence": mean(0.0)},
         },
     }
@@ -189,7 +189,9 @@ def test_expectations_are_held_against_the_figures() -> None:
     assert not found["position is broken in 15 % of the base's images"]
     assert not found["it keeps 80 % of the base's diversity"]
     assert found["it keeps 80 % of the base's diversity among rational images"]
+    assert found["it has 80 % of the diversity of drawn rational scenes"]
     assert not found["MaskDPO is above Diffusion-DPO"]
+    assert found["MaskDPO keeps the foreground truer than Diffusion-DPO"]
     assert not found["foreground error is no worse than the base's"]
     assert found["boundary coherence is no worse than the base's"]
     assert "the full objective is above MaskDPO" not in found

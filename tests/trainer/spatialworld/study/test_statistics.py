@@ -31,6 +31,17 @@ def test_differing_seeds_widen_the_interval() -> None:
     assert estimate(apart).high - estimate(apart).low > 2 * (estimate(same).high - estimate(same).low)
 
 
+def test_conditions_of_one_subject_count_as_one() -> None:
+    per_subject = (np.random.default_rng(6).random(40) < 0.5).astype(float)
+    subjects = [f"subject {index // 5}" for index in range(200)]
+    found = estimate(np.repeat(per_subject, 5), subjects=subjects)
+    alone = estimate(per_subject)
+    assert found.mean == pytest.approx(alone.mean)
+    assert found.high - found.low == pytest.approx(alone.high - alone.low, rel=0.12)
+    one_each = estimate(per_subject, subjects=[f"subject {index}" for index in range(40)])
+    assert one_each == alone
+
+
 def test_what_was_not_measured_is_left_out() -> None:
     found = estimate(np.array([[1.0, math.nan, 0.0, math.nan]]))
     assert (found.mean, found.n) == (0.5, 2)
