@@ -41,6 +41,8 @@ class Arm:
     like: str = ""
     same_compute_as: str = ""
     """Train for so many steps that the cost is that arm's."""
+    share: float = 1.0
+    """Share of the scale's steps, where no compute is to be equal."""
 
     @property
     def tuned_as(self) -> str:
@@ -50,6 +52,8 @@ class Arm:
 
 SFT = {"objective.preference": "none"}
 DPO = {"objective.preference": "dpo"}
+EARLY = 1 / 3
+"""Before the arms meet at what the base knows."""
 ARMS: tuple[Arm, ...] = (
     Arm("sft", "SFT on winners", "main", SFT),
     Arm("dpo", "Diffusion-DPO", "main", DPO),
@@ -88,6 +92,16 @@ ARMS: tuple[Arm, ...] = (
         {"objective.noise": "tracked"}, like="mask_dpo"),
     Arm("reason_weights", "MaskDPO, viewpoint errors weigh double", "options",
         {"objective.reason_weights.viewpoint": 2.0}, like="mask_dpo"),
+    Arm("sft_early", "SFT, a third of the steps", "early", SFT, like="sft", share=EARLY),
+    Arm("dpo_early", "Diffusion-DPO, a third of the steps", "early", DPO, like="dpo", share=EARLY),
+    Arm("mask_dpo_early", "MaskDPO, a third of the steps", "early", like="mask_dpo", share=EARLY),
+    Arm("mask_dpo_capo_early", "MaskDPO + CAPO, a third of the steps", "early", CAPO, like="mask_dpo_capo",
+        share=EARLY),
+    Arm("mask_dpo_scpo_early", "MaskDPO + SCPO, a third of the steps", "early", SCPO, like="mask_dpo_scpo",
+        share=EARLY),
+    Arm("full_early", "all three, a third of the steps", "early", {**CAPO, **SCPO}, like="full", share=EARLY),
+    Arm("mask_dpo_early_same_compute", "MaskDPO, as long as all three take for that", "early", like="mask_dpo",
+        same_compute_as="full_early"),
 )  # fmt: skip
 
 BASE = "base"

@@ -56,6 +56,9 @@ def _order(differences: Json) -> Iterator[Found]:
         ("MaskDPO is above Diffusion-DPO, both to the letter of the abstract", "mask_dpo_plain - dpo_plain"),
         ("the full objective is above MaskDPO", "full - mask_dpo"),
         ("the full objective is above Diffusion-DPO", "full - dpo"),
+        ("MaskDPO is above Diffusion-DPO at a third of the steps", "mask_dpo_early - dpo_early"),
+        ("the full objective is above MaskDPO at a third of the steps", "full_early - mask_dpo_early"),
+        ("… and of equal compute", "full_early - mask_dpo_early_same_compute"),
         ("the full objective is above SFT of equal steps", "full - sft"),
         ("the full objective is above SFT of equal compute", "full - sft_same_compute"),
     ):

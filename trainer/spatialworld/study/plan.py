@@ -117,12 +117,12 @@ def overrides_of(arm: Arm, settings: Mapping[str, Overrides]) -> tuple[Overrides
 def steps_of(study: Study, arm: Arm, settings: Mapping[str, Overrides]) -> int:
     """The scale's steps, or as many as cost what another arm's cost."""
     if not arm.same_compute_as:
-        return study.scale.steps
+        return round(study.scale.steps * arm.share)
     other = next(each for each in ARMS if each.name == arm.same_compute_as)
     own, theirs = (
         step_cost(config_of(study, study.scale.steps, 0, *overrides_of(each, settings))) for each in (arm, other)
     )
-    return round(study.scale.steps * theirs / own)
+    return round(steps_of(study, other, settings) * theirs / own)
 
 
 def data_tasks(study: Study, settings: Mapping[str, Overrides]) -> list[Task]:

@@ -24,7 +24,8 @@ SAMPLES, GALLERY = "samples.webp", "gallery.webp"
 NAMES = {BASE: "base", **{arm.name: arm.title for arm in ARMS}}
 GROUPS = {
     "main": "The objectives", "readings": "Other readings of CAPO and SCPO",
-    "windows": "Timestep window and replay", "compute": "Equal compute", "options": "Beyond the abstract",
+    "windows": "Timestep window and replay", "compute": "Equal compute", "early": "Before the plateau",
+    "options": "Beyond the abstract",
 }  # fmt: skip
 ACROSS = {
     "pairs": "pairs trained on", "error": "annotators' error in per cent", "choice": "which pairs", "labels": "labels",
@@ -230,7 +231,7 @@ def _by_subject(result: Json) -> str:
         "nothing of the next. Here whole subjects are resampled with all their conditions, beside the intervals above. "
         "Rational images:"
     )
-    main = [BASE, *(arm.name for arm in ARMS if arm.group in ("main", "compute"))]
+    main = [BASE, *(arm.name for arm in ARMS if arm.group in ("main", "compute", "early"))]
     body = [
         [NAMES[arm], _cell(result["arms"][arm]["rational"], "rational"), _cell(estimate, "rational")]
         for arm, estimate in found["arms"].items()

@@ -159,7 +159,8 @@ def test_every_arm_has_a_config(arm, tmp_path) -> None:  # type: ignore[no-untyp
     config = config_of(study, 10, 0, {"objective.beta": 50.0, "objective.t_min": 0.7}, arm.overrides)
     assert config.training.pairs_per_step == study.scale.pairs_per_step
     settings = {each.name: {} for each in ARMS}
-    assert steps_of(study, arm, settings) >= study.scale.steps
+    usual = study.scale.steps / 3 if arm.group == "early" else study.scale.steps
+    assert usual <= steps_of(study, arm, settings) < 4 * usual
 
 
 def test_every_tuned_arm_tries_the_same_number_of_settings(tmp_path: Path) -> None:
