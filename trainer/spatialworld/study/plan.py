@@ -28,8 +28,9 @@ from trainer.spatialworld.study.tasks import (
 )
 
 Overrides = Mapping[str, Any]
-LABEL_ERROR, LABEL_ANNOTATORS = 0.3, 3
-"""Annotators of the question whether soft labels help: they must disagree for a difference to be possible."""
+LABEL_ERROR, LABEL_ANNOTATORS = 0.2, 3
+"""Annotators of the questions whether soft labels help (they must disagree for a difference to be possible) and, beside
+one annotator of the same error, what several judgments of an image are worth."""
 DATA_ARM = "mask_dpo"
 """The arm by which the data questions are asked."""
 

@@ -13,7 +13,7 @@ from trainer.spatialworld.study.arms import ARMS, BASE
 from trainer.spatialworld.study.conditions import conditions_for
 from trainer.spatialworld.study.measures import SHARES, TITLES
 from trainer.spatialworld.study.pairs import HIGH_CONTRAST
-from trainer.spatialworld.study.plan import DATA_ARM
+from trainer.spatialworld.study.plan import DATA_ARM, LABEL_ANNOTATORS, LABEL_ERROR
 from trainer.spatialworld.study.results import ANNOTATOR_ERROR, COMPARED_MEASURES, collect
 from trainer.spatialworld.study.scale import Study
 from trainer.spatialworld.study.sheets import arms_sheet, base_gallery, load_images
@@ -28,7 +28,8 @@ GROUPS = {
     "options": "Beyond the abstract",
 }  # fmt: skip
 ACROSS = {
-    "pairs": "pairs trained on", "error": "annotators' error in per cent", "choice": "which pairs", "labels": "labels",
+    "pairs": "pairs trained on", "error": "annotators' error in per cent", "choice": "which pairs",
+    "labels": f"labels of {LABEL_ANNOTATORS} annotators who err in {LABEL_ERROR:.0%}",
 }  # fmt: skip
 
 
@@ -79,6 +80,9 @@ def _with_main(result: Json, question: str, variants: Json) -> list[tuple[str, J
         found = sorted([*found, (str(result["pairs"]), main)], key=lambda item: int(item[0]))
     elif main and question == "error":
         found = [("0", main), *sorted(found, key=lambda item: int(item[0]))]
+    elif question == "labels":
+        same = result["data"].get("error", {}).get(f"{100 * LABEL_ERROR:.0f}")
+        found = [*([("of one annotator", same)] if same else []), *found]
     elif question == "choice" and found:
         same = [item for item in result["data"].get("pairs", {}).values() if item["pairs"] == found[0][1]["pairs"]]
         found += [(HIGH_CONTRAST, item) for item in same]
