@@ -48,7 +48,9 @@ def rows(title: str, points: Sequence[Point], *, percent: bool = False, referenc
     return "\n".join([*parts, "</svg>\n"])
 
 
-def curve(title: str, across: str, points: Sequence[Point], *, reference: float | None = None) -> str:
+def curve(
+    title: str, across: str, points: Sequence[Point], joined: bool = True, *, reference: float | None = None
+) -> str:
     """Shares over named places, evenly spaced, with intervals; a dashed line at ``reference``."""
     left, right, top, bottom = 60, 620, 56, 300
     low, high = _range(points, reference)
@@ -62,8 +64,10 @@ def curve(title: str, across: str, points: Sequence[Point], *, reference: float 
     if reference is not None:
         y = up(reference)
         parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" {DASHED}/>')
-    path = " ".join(f"{x:.1f},{up(point.mean):.1f}" for x, point in zip(place, points, strict=True))
-    parts.append(f'<polyline points="{path}" fill="none" stroke="{POINT}" stroke-width="1.5" stroke-opacity="0.5"/>')
+    if joined:
+        path = " ".join(f"{x:.1f},{up(point.mean):.1f}" for x, point in zip(place, points, strict=True))
+        line = f'stroke="{POINT}" stroke-width="1.5" stroke-opacity="0.5"'
+        parts.append(f'<polyline points="{path}" fill="none" {line}/>')
     for x, point in zip(place, points, strict=True):
         parts.append(
             f'<line x1="{x:.1f}" y1="{up(point.low):.1f}" x2="{x:.1f}" y2="{up(point.high):.1f}" stroke="{POINT}" '

@@ -29,8 +29,11 @@ GROUPS = {
 }  # fmt: skip
 ACROSS = {
     "pairs": "pairs trained on", "error": "annotators' error in per cent", "choice": "which pairs",
-    "labels": f"labels of {LABEL_ANNOTATORS} annotators who err in {LABEL_ERROR:.0%}",
+    "labels": f"labels, where annotators err in {100 * LABEL_ERROR:.0f} per cent",
 }  # fmt: skip
+ORDERED = ("pairs", "error")
+"""Questions whose answers are numbers."""
+ANSWERS = {"hard": f"majority of {LABEL_ANNOTATORS}", "soft": f"soft, of {LABEL_ANNOTATORS}"}
 
 
 def write_report(study: Study, out: Path, command: str) -> Path:
@@ -67,7 +70,9 @@ def _plots(result: Json, folder: Path) -> list[str]:
         points = [_point(value, found["rational"]) for value, found in _with_main(result, question, variants)]
         if len(points) > 1:
             reference = base["rational"]["mean"] if base else None
-            svg = plots.curve(f"rational by {ACROSS[question]}", ACROSS[question], points, reference=reference)
+            svg = plots.curve(
+                f"rational by {ACROSS[question]}", ACROSS[question], points, question in ORDERED, reference=reference
+            )
             made.append(_write(folder / f"data-{question}.svg", svg))
     return made
 
@@ -82,7 +87,8 @@ def _with_main(result: Json, question: str, variants: Json) -> list[tuple[str, J
         found = [("0", main), *sorted(found, key=lambda item: int(item[0]))]
     elif question == "labels":
         same = result["data"].get("error", {}).get(f"{100 * LABEL_ERROR:.0f}")
-        found = [*([("of one annotator", same)] if same else []), *found]
+        found = [(ANSWERS[label], item) for label, item in found]
+        found = [*([("of one", same)] if same else []), *found]
     elif question == "choice" and found:
         same = [item for item in result["data"].get("pairs", {}).values() if item["pairs"] == found[0][1]["pairs"]]
         found += [(HIGH_CONTRAST, item) for item in same]
