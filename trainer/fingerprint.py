@@ -33,7 +33,9 @@ def fingerprint(modules: Iterable[nn.Module], without: Collection[str] = ()) -> 
         digest.update(json.dumps(_plain(settings), sort_keys=True, default=str).encode())
         for name, value in module.state_dict().items():
             if isinstance(value, torch.Tensor) and name not in without:
-                digest.update(f"{name} {value.dtype} {tuple(value.shape)} {_sums(whole(value))}".encode())
+                # Where an adapter lies on a layer, its own weights have another name.
+                plain = name.replace(".base_layer.", ".")
+                digest.update(f"{plain} {value.dtype} {tuple(value.shape)} {_sums(whole(value))}".encode())
     return digest.hexdigest()
 
 

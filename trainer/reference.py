@@ -122,8 +122,8 @@ class CachedReference:
         them.
         """
         keyed = [[(self._builder.key(row), row) for row in rows] for rows in batches]
-        keyed = [rows for rows in keyed if self._store.missing(key for key, _ in rows)]
-        processes.wait()
+        missing = set(processes.once(lambda: self._store.missing(key for rows in keyed for key, _ in rows)))
+        keyed = [rows for rows in keyed if any(key in missing for key, _ in rows)]
         try:
             for rows in (ALONE if together else processes).in_rounds(keyed, progress):
                 maps = model.maps(self._builder.load([row for _, row in rows]))

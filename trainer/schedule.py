@@ -46,6 +46,7 @@ class Schedule:
         )  # fmt: skip
         draws = config.reference.draws if config.reference.source == "cache" else None
         self.builder = RowBuilder(self.data, backbone, config.objective, training.seed, draws)
+        self.builder.check_seeds(self.data.pairs)
         sizes = [self.data.size(pair.condition_id) for pair in self.data.pairs]
         self._order = PairOrder(sizes, training.pairs_per_step, training.seed)
         self.slots = slots_of(training.pairs_per_step, micro_batch, config.objective)

@@ -79,6 +79,40 @@ def test_a_fingerprint_sees_every_bit_and_every_name() -> None:
     assert fingerprint([layer], without=["bias"]) != fingerprint([layer])
 
 
+@pytest.mark.parametrize("targets", [["to_q"], ["to_q", "to_v"]])
+def test_an_adapter_leaves_the_fingerprint_of_the_weights_below_it(targets: list[str]) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    below = torch.nn.ModuleDict({name: torch.nn.Linear(3, 5) for name in ("to_q", "to_v")})
+    before = fingerprint([below])
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=targets), below)
+    adapter = [name for name in below.state_dict() if "lora_" in name]
+    assert adapter and fingerprint([below], without=adapter) == before
+
+
+def test_processes_encode_what_the_first_one_misses(smoke: RunConfig, snapshot_folder: Path) -> None:
+    """Another run fills the folder between their looks: still each has as many rounds as the others."""
+    from trainer.backbones.load import load_backbone
+    from trainer.contract.snapshot import read_snapshot
+    from trainer.parallel import Processes
+    from trainer.schedule import Schedule
+
+    class Second(Processes):
+        def once(self, work: object) -> list[str]:
+            return told
+
+    backbone = load_backbone(smoke.model.base, dtype="float32", device="cpu")
+    data = Schedule(smoke, read_snapshot(snapshot_folder), backbone, ShardStore(None)).data
+    told: list[str] = []
+    rounds: list[tuple[int, int]] = []
+    data.encode(progress=lambda done, total: rounds.append((done, total)), processes=Second(0, 1))
+    assert rounds == []
+    data.encode()
+    told = [data.condition_key(data.conditions[0].condition_id)]
+    data.encode(progress=lambda done, total: rounds.append((done, total)), processes=Second(0, 1))
+    assert rounds[-1] == (rounds[-1][1], rounds[-1][1])
+
+
 def settings(smoke: RunConfig, **more: object) -> RunConfig:
     base = {"training.steps": STEPS, "samples.every": 0, "validation.every": 2, "checkpoints.every": 1}
     return apply_overrides(smoke, {**base, **more})

@@ -16,11 +16,15 @@ from trainer.contract.snapshot import ConditionInput, PairInput, Snapshot, read_
 from trainer.noise import sampling_noise
 
 
-def snapshot_of(folder: Path, lose_seed: int | None) -> Snapshot:
+def snapshot_of(folder: Path, *lose_seeds: int | None) -> Snapshot:
     image = np.full((SIZE, SIZE, 3), 90, np.uint8)
     conditions = [ConditionInput("c0", "s0", "train", "a red car", png(image), png(subject_mask(0)))]
-    pair = PairInput("p0", "c0", png(scene(0, True)), png(scene(0, False)), "w", "l", win_seed=7, lose_seed=lose_seed)
-    write_snapshot(folder, name="seeds", rules={}, conditions=conditions, pairs=[pair], winners=[])
+    win, lose = png(scene(0, True)), png(scene(0, False))
+    pairs = [
+        PairInput(f"p{i}", "c0", win, lose, "w", f"l{i}", win_seed=7, lose_seed=seed)
+        for i, seed in enumerate(lose_seeds)
+    ]
+    write_snapshot(folder, name="seeds", rules={}, conditions=conditions, pairs=pairs, winners=[])
     return read_snapshot(folder)
 
 
@@ -57,3 +61,7 @@ def test_a_pair_without_seeds_is_named(smoke: RunConfig, tmp_path: Path) -> None
     )
     with pytest.raises(SnapshotError, match=r"pairs.parquet \(p0\): the seed .* set objective.noise=drawn"):
         rows_of(tracked, snapshot_of(tmp_path / "without", None))
+    # It is named at once, whichever step it would come up at.
+    snapshot = snapshot_of(tmp_path / "one", *range(8), None)
+    with pytest.raises(SnapshotError, match=r"pairs.parquet \(p8\)"):
+        rows_of(apply_overrides(tracked, {"training.seed": 3}), snapshot)

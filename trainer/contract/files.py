@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from pathlib import Path
 
 
@@ -29,7 +30,8 @@ def fsync_path(path: Path) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a crash leaves either the old file or the new one, never half of it."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Processes of several machines may write into one folder and have one number.
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with staged.open("wb") as handle:
             handle.write(data)

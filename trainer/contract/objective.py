@@ -186,10 +186,16 @@ class ObjectiveConfig(Section):
             unpaired and (anchor != AnchorConfig() or auto.target is not None),
             f"preference {kind} has no margin: anchor and auto_beta have nothing to act on",
         )
+        weighed = self.soft_labels or self.reason_weights != ReasonWeights() or self.t_weight != "constant"
         yield (
-            kind != "mask_dpo" and (self.mask_dpo.boundary != "soft" or self.mask_dpo.foreground_on != "win"),
-            f"preference {kind} does not divide the image: mask_dpo.boundary and mask_dpo.foreground_on would be "
-            "ignored, leave them at their defaults",
+            unpaired and weighed,
+            f"preference {kind} has no pairs to weigh: leave soft_labels, reason_weights and t_weight at their "
+            "defaults",
+        )
+        yield (
+            kind != "mask_dpo" and self.mask_dpo != MaskDpoConfig(),
+            f"preference {kind} does not divide the image: what is set under mask_dpo would be ignored, leave it at "
+            "its defaults",
         )
         yield (
             self.soft_labels and bool(anchor.dpop),

@@ -54,8 +54,8 @@ class SubjectMask:
 def draw_windows(mask: SubjectMask, config: CapoConfig, seed: int, item: str, draw: int) -> tuple[Window, Window]:
     """The winner's and the loser's window for a mask; the same for equal (seed, item, draw).
 
-    Reading A draws two clearly different windows, and a coin says whose is whose: the second is drawn to differ from the
-    first, so it is the smaller one more often. Readings B and C leave the winner whole.
+    Reading A draws two clearly different windows, and a coin says whose is whose: the second is drawn to differ from
+    the first, so it is the smaller one more often. Readings B and C leave the winner whole.
     """
     whole = Window(0, 0, *mask.shape)
     random = generator(seed, "crop", item, draw)

@@ -7,7 +7,7 @@ so that the policy needs one forward and the reference another (without the repl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -119,6 +119,8 @@ def slots_of(pairs: int, micro_batch: int | None, objective: ObjectiveConfig) ->
     scpo = max(1, round(objective.scpo.share * pairs)) if objective.scpo.weight and preferring else 0
     replay = (objective.inpainting.per_step or pairs) if objective.inpainting.weight else 0
     count = -(-pairs // (micro_batch or pairs))
+    if not preferring:
+        count = min(count, replay)
     parts = [part.tolist() for part in np.array_split(np.arange(pairs), count)]
     replays = [part.tolist() for part in np.array_split(np.arange(replay), count)]
     return [
@@ -259,6 +261,13 @@ class RowBuilder:
                 return winner
         fitting = [winner for winner in data.winners if data.size(winner.condition_id) == size]
         return fitting[random.integers(len(fitting))]
+
+    def check_seeds(self, pairs: Iterable[Pair]) -> None:
+        """Raises SnapshotError naming the first of these pairs whose noise is to be tracked and is not known."""
+        if self._objective.noise == "tracked":
+            for pair in pairs:
+                for path in (pair.win, pair.lose):
+                    _seed_of(pair, path)
 
     # --- their tensors ----------------------------------------------------------------------------------------------
 

@@ -130,8 +130,10 @@ class TrainingData:
         processes share the batches out, and report each round of theirs together.
         """
         self._check_sizes([*self.conditions, *self._shown])
-        batches = [batch for batch in self._batches(crops) if self._store.missing(item.key for item in batch)]
-        processes.wait()
+        batches = list(self._batches(crops))
+        # Another run may write into the folder meanwhile: the first process's word holds, or their rounds would differ.
+        missing = set(processes.once(lambda: self._store.missing(item.key for batch in batches for item in batch)))
+        batches = [batch for batch in batches if any(item.key in missing for item in batch)]
         try:
             for batch in processes.in_rounds(batches, progress):
                 self._have_encoders(batch[0].kind)
@@ -316,11 +318,15 @@ def _unstacked(tensors: Tensors, count: int) -> list[Tensors]:
 
 
 def _winners(snapshot: Snapshot, split: Split) -> list[Winner]:
-    """The winner groups; a snapshot without any falls back to the winners of its pairs."""
+    """The winner groups; for an image size of which there is none, the winners of its pairs."""
+
+    def size(condition_id: str) -> tuple[int, int]:
+        return snapshot.by_id[condition_id].width, snapshot.by_id[condition_id].height
+
     winners = snapshot.winners_of(split)
-    if winners:
-        return winners
+    held = {size(winner.condition_id) for winner in winners}
     seen: dict[str, Winner] = {}
     for pair in snapshot.pairs_of(split):
-        seen.setdefault(pair.win, Winner(pair.condition_id, pair.win, pair.win_candidate, pair.p_win))
-    return list(seen.values())
+        if size(pair.condition_id) not in held:
+            seen.setdefault(pair.win, Winner(pair.condition_id, pair.win, pair.win_candidate, pair.p_win))
+    return [*winners, *seen.values()]

@@ -232,7 +232,19 @@ def test_options_are_off_by_default() -> None:
         ({"preference": "sft"}, "leaves nothing for CAPO and SCPO"),
         ({"preference": "sft", "capo.weight": 0, "scpo.weight": 0, "replay.weight": 1}, "count it twice"),
         ({"preference": "sft", "capo.weight": 0, "scpo.weight": 0, "anchor.sft": 1}, "has no margin"),
+        ({"preference": "sft", "capo.weight": 0, "scpo.weight": 0, "soft_labels": True}, "no pairs to weigh"),
+        (
+            {
+                "preference": "none",
+                "capo.weight": 0,
+                "scpo.weight": 0,
+                "replay.weight": 1,
+                "t_weight": "linear_squared",
+            },
+            "no pairs to weigh",
+        ),
         ({"preference": "dpo", "mask_dpo.boundary": "dpo"}, "does not divide the image"),
+        ({"preference": "dpo", "mask_dpo.foreground_weight": 5}, "does not divide the image"),
         ({"soft_labels": True, "anchor.dpop": 1}, "would reward a winner that gets worse"),
         ({"noise": "tracked"}, "set scpo.weight to 0"),
         ({"noise": "tracked", "preference": "sft", "capo.weight": 0, "scpo.weight": 0}, "no pairs whose noise"),
@@ -254,3 +266,10 @@ def test_slots_of_sft_hold_winners_only() -> None:
     slots = slots_of(4, 3, config(preference="sft"))
     assert counts_of(slots) == StepCounts(0, 0, 0, 4)
     assert slots[0] == StepSlots([], [], [], [0, 1])
+
+
+def test_no_forward_is_empty_where_there_are_fewer_winners_than_pairs() -> None:
+    from trainer.data.rows import slots_of
+
+    slots = slots_of(4, 1, config(preference="none", replay={"weight": 1, "per_step": 2}))
+    assert [slot.replay for slot in slots] == [[0], [1]]
