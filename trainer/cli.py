@@ -286,7 +286,8 @@ def _sample(commands: Any) -> None:
     parser = _command(
         commands, "sample", _run_sample, "make images for a request file, or of a snapshot's held-out conditions",
         "Appends to DIR/results.jsonl as each batch is done; keys that are there already are skipped, so the same\n"
-        "command goes on after a stop. SIGTERM or a file DIR/cancel stop it between two batches.\n"
+        "command goes on after a stop. A folder with images of another generator, seed or condition is refused.\n"
+        "SIGTERM or a file DIR/cancel stop it between two batches.\n"
         "With a snapshot, base and sampler are those of the recipe or config (model.base, samples.steps, ...).",
     )  # fmt: skip
     what = parser.add_mutually_exclusive_group(required=True)

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from trainer.contract.errors import ConfigError, StorageError
 from trainer.contract.images import Pixels, check_mask, encode_png, load_pixels, paste_foreground
-from trainer.contract.sampling import RESULTS, SampleItem, SampleRequest, SampleResult, Verdict, read_results
+from trainer.contract.sampling import RESULTS, SampleItem, SampleRequest, SampleResult, Verdict
 from trainer.contract.snapshot import Condition, Snapshot
 from trainer.data.source import to_mask, to_tensor
+from trainer.kept import generator_hash, item_hash, kept_keys
 from trainer.noise import sampling_noise
 
 if TYPE_CHECKING:
@@ -128,13 +129,15 @@ def run_request(
 ) -> int:
     """Work through a request, appending to `out/results.jsonl`; keys that are there already are skipped.
 
-    Returns how many images are still missing (0, unless `cancelled` said to stop between two batches).
+    Returns how many images are still missing (0, unless `cancelled` said to stop between two batches). Raises
+    ConfigError, before anything is loaded, where `out` holds images of another generator or of items that have changed.
     """
     from trainer.backbones.load import load_backbone
 
     out.mkdir(parents=True, exist_ok=True)
     (out / "images").mkdir(exist_ok=True)
-    done = {result.key for result in read_results(out)[0] if (out / result.image).is_file()}
+    made_by, made_of = generator_hash(request.generator), {item.key: item_hash(item) for item in request.items}
+    done = kept_keys(out, made_by, made_of)
     missing = [item for item in request.items if item.key not in done]
     if not missing:
         return 0
@@ -148,7 +151,7 @@ def run_request(
             if cancelled():
                 return left
             for result in _run_batch(backbone, request, batch, out):
-                append(result)
+                append(result.model_copy(update={"made_by": made_by, "made_of": made_of[result.key]}))
             left -= len(batch)
             if on_batch:
                 on_batch(len(request.items) - left, len(request.items))

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from trainer.contract.checkpoint import LORA_FILE
 from trainer.contract.config import RunConfig, apply_overrides
-from trainer.contract.errors import ExitCode
-from trainer.contract.sampling import RESULTS, load_request, read_results, request_of
+from trainer.contract.errors import ConfigError, ExitCode
+from trainer.contract.sampling import (
+    RESULTS,
+    GeneratorSpec,
+    SampleRequest,
+    SamplerSettings,
+    load_request,
+    read_results,
+    request_of,
+)
 from trainer.contract.snapshot import Snapshot, read_snapshot
 
 TINY = {"sampler": {"steps": 2, "guidance": 1.0}, "dtype": "float32"}
@@ -71,6 +81,71 @@ def test_a_stopped_request_goes_on(pipeline_folder: Path, snapshot: Snapshot, tm
     assert (out / RESULTS).read_text().startswith(first)
     assert sorted(result.key for result in read_results(out)[0]) == [f"k{i}" for i in range(5)]
     assert run_request(request, out) == 0
+
+
+def test_a_folder_keeps_to_its_generator_and_its_items(
+    pipeline_folder: Path, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    from trainer.sampling import run_request
+
+    request = load_request(request_file(tmp_path / "request.json", snapshot, pipeline_folder, count=2))
+    out = tmp_path / "out"
+    assert run_request(request, out) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    first, second = request.items
+    image = tmp_path / "other.png"
+    Image.new("RGB", (32, 32), "blue").save(image)
+    shutil.copytree(pipeline_folder, tmp_path / "base")
+
+    def with_first(**change: object) -> SampleRequest:
+        return request.model_copy(update={"items": [first.model_copy(update=change), second]})
+
+    def by(**change: object) -> SampleRequest:
+        return request.model_copy(update={"generator": request.generator.model_copy(update=change)})
+
+    for other, code in (
+        (by(base=str(tmp_path / "base")), "generator_changed"),
+        (by(sampler=SamplerSettings(steps=3)), "generator_changed"),
+        (with_first(seed=9), "item_changed"),
+        (with_first(prompt="a boat"), "item_changed"),
+        (with_first(image=image), "item_changed"),
+    ):
+        with pytest.raises(ConfigError, match="take a new folder, or remove it") as caught:
+            run_request(other, out)
+        assert caught.value.code == code
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    copied = shutil.copy(first.image, tmp_path / "same.png")
+    more = [first.model_copy(update={"image": Path(copied)}), second, second.model_copy(update={"key": "k9"})]
+    assert run_request(request.model_copy(update={"items": more}), out) == 0
+    assert [result.key for result in read_results(out)[0]] == ["k0", "k1", "k9"]
+
+
+def test_an_adapter_is_known_by_its_weights(pipeline_folder: Path, tmp_path: Path) -> None:
+    from trainer.kept import generator_hash
+
+    runs = [tmp_path / name for name in ("one", "moved", "other")]
+    for run, weights in zip(runs, (b"a", b"a", b"b"), strict=True):
+        (run / "adapter").mkdir(parents=True)
+        (run / "adapter" / LORA_FILE).write_bytes(weights)
+    named = [runs[0], runs[0] / "adapter", runs[1], runs[2], None]
+    hashes = [
+        generator_hash(GeneratorSpec(base=str(pipeline_folder), adapter=str(name) if name else None)) for name in named
+    ]
+    assert len(set(hashes[:3])) == 1 and len(set(hashes)) == 3
+
+
+def test_images_of_unknown_origin_are_refused(pipeline_folder: Path, snapshot: Snapshot, tmp_path: Path) -> None:
+    from trainer.sampling import run_request
+
+    request = load_request(request_file(tmp_path / "request.json", snapshot, pipeline_folder, count=1))
+    out = tmp_path / "out"
+    assert run_request(request, out) == 0
+    line = json.loads((out / RESULTS).read_text())
+    del line["made_by"], line["made_of"]
+    (out / RESULTS).write_text(json.dumps(line) + "\n")
+    with pytest.raises(ConfigError, match="of an earlier version") as caught:
+        run_request(request, out)
+    assert caught.value.code == "origin_unknown"
 
 
 def test_the_loop_of_the_family_gives_the_pipeline_s_own_image(pipeline_folder: Path, snapshot: Snapshot) -> None:

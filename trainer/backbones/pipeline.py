@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from trainer.backbones.layers import select_layers
 from trainer.backbones.products import multiply_fast
 from trainer.backbones.protocol import EncoderKind, Source
-from trainer.contract.checkpoint import LORA_FILE
+from trainer.contract.checkpoint import lora_file
 from trainer.contract.errors import ModelError
 
 if TYPE_CHECKING:
@@ -214,10 +214,7 @@ class PipelineBackbone:
         self.stored = stored
 
     def _load(self, path: Path, name: str) -> None:
-        places = (path, path / LORA_FILE, path / "adapter" / LORA_FILE)  # a run's folder stands for its adapter
-        file = next((place for place in places if place.is_file()), None)
-        if file is None:
-            raise ModelError("adapter_missing", f"There is no adapter at {path}: {LORA_FILE} is missing.")
+        file = lora_file(path)
         try:
             with warnings.catch_warnings():  # a second adapter is what is wanted here
                 warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")

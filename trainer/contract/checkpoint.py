@@ -26,8 +26,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from trainer.contract.errors import ModelError
+
 LORA_FILE = "pytorch_lora_weights.safetensors"
 _STEP = re.compile(r"^step-(\d{6,})$")
+
+
+def lora_file(path: Path) -> Path:
+    """The file of a LoRA that is named by itself, by its folder or by its run's. Raises ModelError where none is."""
+    places = (path, path / LORA_FILE, path / "adapter" / LORA_FILE)
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise ModelError("adapter_missing", f"There is no adapter at {path}: {LORA_FILE} is missing.")
+    return file
 
 
 class CheckpointManifest(BaseModel):

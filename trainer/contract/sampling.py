@@ -1,7 +1,8 @@
 """Request and result of `python -m trainer sample --request request.json --out DIR`.
 
 Results are appended to `DIR/results.jsonl`, one object a line, as each batch is done; images lie under `DIR/images/`.
-A second call with the same DIR skips the keys that are there already.
+A second call with the same DIR skips the keys that are there already; it is refused where DIR holds images of another
+generator, or of an item that has changed.
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ class SampleResult(BaseModel):
     image: str
     seed: int
     seconds: float
+    made_by: str | None = None
+    """SHA-256 of the generator: base, adapter and sampler settings. None in results of earlier versions."""
+    made_of: str | None = None
+    """SHA-256 of the item: image, mask, prompt, seed and spec. None in results of earlier versions."""
     verdict: Verdict | None = None
 
 
