@@ -130,12 +130,15 @@ def run_request(
     """Work through a request, appending to `out/results.jsonl`; keys that are there already are skipped.
 
     Returns how many images are still missing (0, unless `cancelled` said to stop between two batches). Raises
-    ConfigError, before anything is loaded, where `out` holds images of another generator or of items that have changed.
+    ConfigError, before anything is loaded, where `out` holds images of another generator or of items that have changed,
+    StorageError where `out` cannot be written.
     """
     from trainer.backbones.load import load_backbone
 
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "images").mkdir(exist_ok=True)
+    try:
+        (out / "images").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError("out_unusable", f"The folder {out} cannot be used: {error}.") from error
     made_by, made_of = generator_hash(request.generator), {item.key: item_hash(item) for item in request.items}
     done = kept_keys(out, made_by, made_of)
     missing = [item for item in request.items if item.key not in done]

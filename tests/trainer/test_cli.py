@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from trainer.cli import main
 from trainer.contract.checkpoint import LORA_FILE
 from trainer.contract.config import RunConfig
-from trainer.contract.errors import ExitCode
+from trainer.contract.errors import ExitCode, disk_problem
 from trainer.contract.recipes import RECIPES
 
 
@@ -55,6 +56,24 @@ def test_bad_input_ends_with_a_sentence_and_its_code(
     assert main([*base, "--set", f"model.base={smoke.model.base}", *options]) == code
     error = capsys.readouterr().err
     assert words in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", ["EACCES", "EPERM", "EEXIST", "ENOTDIR", "EISDIR", "ENOSPC"])
+def test_what_the_disk_refuses_is_told_with_its_place(name: str) -> None:
+    problem = disk_problem(OSError(getattr(errno, name), "no", "there/file"))
+    assert problem and problem.exit_code == ExitCode.DISK and "there/file" in problem.message
+    assert disk_problem(OSError(errno.ENOENT, "no", "there/file")) is None
+
+
+def test_a_file_named_as_the_folder_for_samples_is_refused(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    options = ["--snapshot", str(snapshot_folder), "--out", str(file), "--set", f"model.base={smoke.model.base}"]
+    assert main(["sample", "--recipe", "spatialworld_smoke", *options]) == ExitCode.DISK
+    error = capsys.readouterr().err
+    assert f"The folder {file} cannot be used" in error and "Traceback" not in error
 
 
 def test_a_wrong_command_line_is_a_bad_config(capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,9 +121,10 @@ class SamplesConfig(Section):
     every: int = Field(100, ge=0)
     """Steps between sample grids; 0 turns them off."""
     conditions: int = Field(8, ge=1)
-    steps: int = Field(20, ge=1)
+    steps: int = Field(20, ge=1, le=1000)
     guidance: float = Field(1.0, ge=0)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**62)
+    """Of the first image; further ones count on from it."""
 
 
 class CheckpointsConfig(Section):

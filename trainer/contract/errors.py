@@ -79,9 +79,17 @@ class StorageError(TrainerError):
     exit_code = ExitCode.DISK
 
 
+REFUSED = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO,
+    errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
+}  # fmt: skip
+"""What an OSError of the disk says: full, over quota, read-only, failing; not allowed, or a file where a folder must be
+and the other way round."""
+
+
 def disk_problem(error: BaseException) -> StorageError | None:
-    """The StorageError that says what an OSError of the disk means (full, over quota, read-only, failing), or None."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+    """The StorageError that says what an OSError of the disk means, or None where it is none of the REFUSED."""
+    if not isinstance(error, OSError) or error.errno not in REFUSED:
         return None
     place = f" ({error.filename})" if error.filename else ""
     return StorageError(

@@ -44,6 +44,8 @@ def test_recipes_survive_json(name: str, tmp_path: Path) -> None:
         ("objective.t_min=1", "t_min must be below t_max"),
         ("objective.beta=NaN", "objective.beta: Input should be"),
         ("optimizer.learning_rate=Infinity", "optimizer.learning_rate: Input should be a finite number"),
+        ("samples.steps=2000", "samples.steps: Input should be less than or equal to 1000, got 2000"),
+        ("samples.seed=9223372036854775807", "samples.seed: Input should be less than"),
         ("objective.preference=none", "leaves nothing for CAPO and SCPO"),
         ("objective.beta", "not of the form section.key=value"),
     ],
