@@ -118,6 +118,12 @@ def _config_options(parser: argparse.ArgumentParser, required: bool = True) -> N
     )  # fmt: skip
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
+
+
 def _config(options: argparse.Namespace) -> RunConfig:
     if options.config and options.card:
         raise ConfigError("card_of_what", "Only recipes were fitted to cards; for a config file take `train --fit`.")
@@ -298,9 +304,9 @@ def _sample(commands: Any) -> None:
         "--adapter", type=Path, metavar="PATH",
         help="with a snapshot: a LoRA's folder or file, or a run's folder; else the config's model.adapter, if any",
     )  # fmt: skip
-    parser.add_argument("--images", type=int, default=16, metavar="N", help="with a snapshot: how many (16)")
+    parser.add_argument("--images", type=_count, default=16, metavar="N", help="with a snapshot: how many (16)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results and images go")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    parser.add_argument("--threads", type=_count, metavar="N", help="CPU threads")
 
 
 def _sample_request(options: argparse.Namespace) -> SampleRequest:
@@ -312,8 +318,8 @@ def _sample_request(options: argparse.Namespace) -> SampleRequest:
         if named or options.set or options.adapter:
             raise ConfigError("sample_twice", "A request file says itself what draws; give it alone, or a snapshot.")
         return load_request(options.request)
-    if not named or options.images < 1:
-        raise ConfigError("sample_of_what", "A snapshot's images need --recipe or --config, and --images above 0.")
+    if not named:
+        raise ConfigError("sample_of_what", "A snapshot's images need --recipe or --config.")
     snapshot, adapter = read_snapshot(options.snapshot), options.adapter
     return request_of(snapshot, _config(options), adapter=adapter, images=options.images)
 
@@ -350,41 +356,57 @@ def _progress(done: int, total: int) -> None:
 def _evaluate(commands: Any) -> None:
     parser = _command(
         commands, "evaluate", _run_evaluate, "measure a generator on a snapshot's held-out part",
-        "Rationality by the exact judge (for SpatialWorld's conditions), roughness and diversity of the images; with\n"
-        "an adapter also D_w, D_l and margin on held-out pairs. 320 images give a standard error of 2.7 points.",
+        "Of its images roughness, diversity, error inside the subject, the subject's expansion and the coherence of\n"
+        "the band around it, and for SpatialWorld's conditions rationality by the exact judge; with an adapter also\n"
+        "D_w, D_l, margin and accuracy on held-out pairs. 320 images give rationality a standard error of 2.7 points.",
     )  # fmt: skip
-    parser.add_argument("--snapshot", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--snapshot", type=Path, required=True, metavar="DIR", help="the snapshot folder")
     parser.add_argument("--base", help="spatialworld, a folder or a hub id; without it the recipe's, else spatialworld")
-    parser.add_argument("--adapter", type=Path, metavar="PATH", help="a LoRA or a run's folder; none measures the base")
-    parser.add_argument("--images", type=int, default=320)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    parser.add_argument(
+        "--adapter", type=Path, metavar="PATH",
+        help="a LoRA or a run's folder, else the config's model.adapter; none measures the base",
+    )  # fmt: skip
+    parser.add_argument("--images", type=_count, default=320, metavar="N", help="how many to draw (320)")
+    parser.add_argument("--steps", type=int, metavar="N", help="of the sampler; else the config's samples.steps")
+    parser.add_argument("--guidance", type=float, metavar="G", help="else the config's samples.guidance")
+    parser.add_argument(
+        "--seed", type=int, metavar="N",
+        help="of the first image of each condition, further ones count on from it; else the config's samples.seed",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=_count, metavar="N", help="CPU threads")
     _config_options(parser, required=False)
+
+
+def _evaluated(options: argparse.Namespace) -> RunConfig:
+    config = _config(options) if options.config or options.recipe else apply_overrides(RunConfig(), options.set)
+    named = {"model.base": options.base} | {
+        f"samples.{key}": getattr(options, key) for key in ("steps", "guidance", "seed")
+    }
+    return apply_overrides(config, {key: value for key, value in named.items() if value is not None})
 
 
 def _run_evaluate(options: argparse.Namespace) -> int:
     from trainer.contract.sampling import SamplerSettings
     from trainer.contract.snapshot import read_snapshot
 
-    snapshot = read_snapshot(options.snapshot)
+    config, snapshot = _evaluated(options), read_snapshot(options.snapshot)
     import torch
 
     from trainer.backbones.load import load_backbone
+    from trainer.evaluation.images import measure_images, measured_conditions
     from trainer.evaluation.pairs import measure_pairs
-    from trainer.evaluation.rationality import measure_rationality
 
+    rows = measured_conditions(snapshot)
     if options.threads:
         torch.set_num_threads(options.threads)
-    config = _config(options) if options.config or options.recipe else RunConfig()
-    backbone = load_backbone(options.base or config.model.base, revision=config.model.revision)
+    backbone = load_backbone(config.model.base, revision=config.model.revision, dtype=config.model.dtype)
     values: dict[str, float] = {}
-    if options.adapter:
-        backbone.load_adapter(options.adapter)
+    if adapter := options.adapter or config.model.adapter:
+        backbone.load_adapter(Path(adapter))
         values |= measure_pairs(snapshot, backbone, config)
-    sampler = SamplerSettings(steps=options.steps, guidance=options.guidance)
-    values |= measure_rationality(snapshot, backbone, images=options.images, sampler=sampler, seed=options.seed)
+    samples = config.samples
+    sampler = SamplerSettings(steps=samples.steps, guidance=samples.guidance)
+    values |= measure_images(snapshot, backbone, rows, images=options.images, sampler=sampler, seed=samples.seed)
     return _answer(options, values, _table(values))
 
 

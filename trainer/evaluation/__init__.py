@@ -1,1 +1,1 @@
-"""Looking at a model: held-out pairs, sample grids, rationality."""
+"""Looking at a model: held-out pairs, sample grids, images of held-out conditions."""

@@ -6,6 +6,8 @@ with 255 = background and 0 = subject.
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -77,10 +79,20 @@ def subject_expansion(image: Pixels, mask: Pixels) -> float:
 
 
 def _nearest_colour(image: Pixels, of: np.ndarray, among: np.ndarray, reach: float) -> npt.NDArray[np.float32]:
-    """Mean absolute colour difference in [0, 1] of each pixel of `of` to the likest of `among` within `reach`."""
-    colours = image.astype(np.float32) / 255
-    here, there = np.argwhere(of).astype(np.float32), np.argwhere(among).astype(np.float32)
-    near = np.square(here[:, None] - there[None]).sum(axis=-1) <= reach * reach
-    differences = np.abs(colours[of][:, None] - colours[among][None]).mean(axis=-1)
-    differences = np.where(near, differences, np.float32(1))
-    return np.asarray(differences.min(axis=1), dtype=np.float32)
+    """Mean absolute colour difference in [0, 1] of each pixel of `of` to the likest of `among` within `reach`.
+
+    It looks along one offset at a time, so that memory stays small at a megapixel too.
+    """
+    span = int(reach)
+    colours = np.pad(image.astype(np.float32) / 255, ((span, span), (span, span), (0, 0)))
+    allowed = np.pad(among, span)
+    rows, columns = (places + span for places in np.nonzero(of))
+    own = colours[rows, columns]
+    nearest = np.ones(len(rows), np.float32)
+    for down, right in product(range(-span, span + 1), repeat=2):
+        if down * down + right * right > reach * reach:
+            continue
+        there = rows + down, columns + right
+        differences = np.abs(own - colours[there]).mean(axis=-1)
+        nearest = np.where(allowed[there], np.minimum(nearest, differences), nearest)
+    return nearest
