@@ -20,13 +20,16 @@ PRODUCTS = ("adapter", "model")
 def trained_by(run: Path, step: int | None) -> Path:
     """The folder of a run's LoRA or model: the final one, else the newest checkpoint's, or that of a `step`.
 
-    Raises StorageError for a damaged checkpoint, ConfigError where there is nothing.
+    Raises StorageError for a damaged checkpoint, ConfigError where there is nothing, or no checkpoint of that step.
     """
     from trainer.checkpoint import check, last_good
 
     folder = RunFolder(run)
     if step is not None:
         path = folder.checkpoint(step)
+        if not path.is_dir():
+            there = ", ".join(str(known) for known, _ in reversed(folder.published_checkpoints())) or "none"
+            raise ConfigError("step_missing", f"There is no checkpoint of step {step} in {run}; there are: {there}.")
         check(path)
         found = _product(path)
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainer.cli import main
-from trainer.contract.checkpoint import LORA_FILE
+from trainer.contract.checkpoint import LORA_FILE, RunFolder
 from trainer.contract.config import RunConfig
 from trainer.contract.errors import ExitCode, disk_problem
 from trainer.contract.recipes import RECIPES
@@ -107,7 +107,11 @@ def test_export_checks_and_copies(
     assert (tmp_path / "a" / LORA_FILE).read_bytes() == (run / "adapter" / LORA_FILE).read_bytes()
     assert main(["export", "--run", str(run), "--step", "2", "--out", str(tmp_path / "b")]) == ExitCode.FINISHED
     assert main(["export", "--run", str(run), "--out", str(tmp_path / "a")]) == ExitCode.BAD_CONFIG
-    assert main(["export", "--run", str(run), "--step", "1", "--out", str(tmp_path / "c")]) == ExitCode.DISK
+    capsys.readouterr()
+    assert main(["export", "--run", str(run), "--step", "1", "--out", str(tmp_path / "c")]) == ExitCode.BAD_CONFIG
+    assert f"no checkpoint of step 1 in {run}; there are: 2." in capsys.readouterr().err
+    RunFolder(run).checkpoint(3).mkdir()
+    assert main(["export", "--run", str(run), "--step", "3", "--out", str(tmp_path / "c")]) == ExitCode.DISK
     empty = ["export", "--run", str(tmp_path / "nothing"), "--out", str(tmp_path / "d")]
     assert main(empty) == ExitCode.BAD_CONFIG
     capsys.readouterr()
