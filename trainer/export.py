@@ -12,7 +12,7 @@ from trainer.backbones.families import resolve_base
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig
 from trainer.contract.errors import ConfigError, StorageError
-from trainer.contract.files import fsync_path, fsync_tree
+from trainer.contract.files import fsync_path, fsync_tree, take_umask
 
 PRODUCTS = ("adapter", "model")
 
@@ -108,7 +108,11 @@ def complete_pipeline(staged: Path, base: Path) -> None:
 
 
 def publish_folder(staged: Path, final: Path) -> None:
-    """Give a finished folder its name, in place of what had it; a crash leaves the old one, none or the new one."""
+    """Give a finished folder the umask's modes and its name, in place of what had it.
+
+    A crash leaves the old one, none or the new one.
+    """
+    take_umask(staged)
     fsync_tree(staged)
     shutil.rmtree(final, ignore_errors=True)
     staged.replace(final)

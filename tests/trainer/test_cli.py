@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from trainer.contract.checkpoint import LORA_FILE, RunFolder
 from trainer.contract.config import RunConfig
 from trainer.contract.errors import ExitCode, disk_problem
 from trainer.contract.recipes import RECIPES
+from trainer.export import copy_out
 
 
 def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +105,8 @@ def test_export_checks_and_copies(
     train = ["train", "--config", str(config), "--snapshot", str(snapshot_folder), "--out", str(run), "--json", *fast]
     assert main(train) == ExitCode.FINISHED
     assert json.loads(capsys.readouterr().out)["state"] == "finished"
+    weights, card = run / "adapter" / LORA_FILE, run / "adapter" / "README.md"
+    assert weights.stat().st_mode == card.stat().st_mode
     assert main(["export", "--run", str(run), "--out", str(tmp_path / "a")]) == ExitCode.FINISHED
     assert (tmp_path / "a" / LORA_FILE).read_bytes() == (run / "adapter" / LORA_FILE).read_bytes()
     assert main(["export", "--run", str(run), "--step", "2", "--out", str(tmp_path / "b")]) == ExitCode.FINISHED
@@ -124,6 +128,25 @@ def test_export_checks_and_copies(
         assert main(["export", "--out", str(tmp_path / "e"), *options]) == ExitCode.BAD_CONFIG
         assert words in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(("umask", "modes"), [(0o022, (0o755, 0o644)), (0o027, (0o750, 0o640))])
+def test_what_is_exported_has_the_umasks_modes(umask: int, modes: tuple[int, int], tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    (source / "unet").mkdir(parents=True)
+    for name in ("model_index.json", "unet/config.json"):
+        (source / name).touch()
+        (source / name).chmod(0o600)
+    for folder in (source / "unet", source):
+        folder.chmod(0o700)
+    before = os.umask(umask)
+    try:
+        copy_out(source, out)
+    finally:
+        os.umask(before)
+    found = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in (out, *out.rglob("*"))}
+    folder, file = modes
+    assert found == {"out": folder, "out/unet": folder, "out/model_index.json": file, "out/unet/config.json": file}
 
 
 def test_a_fully_tuned_model_is_exported_whole(

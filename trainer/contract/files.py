@@ -44,6 +44,23 @@ def write_durably(path: Path, data: bytes) -> None:
     fsync_path(path.parent)
 
 
+def take_umask(folder: Path) -> None:
+    """Give `folder` and all that lies in it the mode of what is made anew, by the umask.
+
+    safetensors writes files that their owner alone can read, and a copy has the mode of what was copied.
+    """
+    probe = folder / ".probe"
+    probe.touch()
+    mode = probe.stat().st_mode & 0o666
+    probe.unlink()
+    for root, _directories, files in os.walk(folder):
+        places = [(Path(root), mode | (mode & 0o444) >> 2), *((Path(root) / name, mode) for name in files)]
+        for path, wanted in places:
+            now = path.stat().st_mode & 0o7777
+            if now & 0o777 != wanted:
+                path.chmod(now & 0o7000 | wanted)
+
+
 def fsync_tree(folder: Path) -> None:
     """Flush every file and directory under `folder`, deepest first."""
     for root, _directories, files in os.walk(folder, topdown=False):
