@@ -126,6 +126,21 @@ def test_a_bad_snapshot_is_named_and_nothing_is_lost(
     assert [event.kind for event in read_events(run.events)[0]] == ["failed"]
 
 
-def test_pixels_of_nan_are_refused_on_the_way_in() -> None:
-    with pytest.raises(SnapshotError, match="pair p, win: the image holds pixels that are NaN"):
-        load_pixels(tiff_of_nan(8), "RGB", "pair p, win")
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_deep_pixels_are_refused_on_the_way_in(kind: str, mode: str) -> None:
+    grey = np.random.default_rng(0).integers(0, 2**16, (8, 8), np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(grey if kind == "PNG" else (grey / 2**16).astype(np.float32)).save(buffer, format=kind)
+    with pytest.raises(
+        SnapshotError, match=r"pair p, win: the image has more than 8 bits a channel .*; save it with 8"
+    ):
+        load_pixels(buffer.getvalue(), mode, "pair p, win")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_pixels_of_eight_bits_keep_their_mean(mode: str) -> None:
+    pixels = Image.fromarray(np.repeat(np.uint8([[0, 85], [170, 255]]), 8, axis=0))
+    buffer = io.BytesIO()
+    pixels.convert("RGB").convert(mode).save(buffer, format="TIFF")
+    assert np.abs(load_pixels(buffer.getvalue(), "L", "mask").mean() - 127.5) < 2

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Source = bytes | Path
 Pixels = npt.NDArray[np.uint8]
+EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
+"""Modes of at most 8 bits a channel; from any other, Pillow's `convert` cuts values off at 0 and 255."""
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -30,12 +32,18 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def load_pixels(source: Source, mode: str, place: str) -> Pixels:
-    """Decode an image to [H,W,3] (mode RGB) or [H,W] (mode L), uint8. Raises SnapshotError naming `place`."""
+    """Decode an image to [H,W,3] (mode RGB) or [H,W] (mode L), uint8.
+
+    Raises SnapshotError naming `place`, also for grey of 16 or 32 bits and for floats, whose white nobody knows.
+    """
     try:
         data = source if isinstance(source, bytes) else source.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
-            if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
-                raise SnapshotError("pixels_not_finite", f"{place}: the image holds pixels that are NaN or infinite.")
+            if image.mode not in EIGHT_BITS:
+                raise SnapshotError(
+                    "image_depth",
+                    f"{place}: the image has more than 8 bits a channel (mode {image.mode}); save it with 8, 0 to 255.",
+                )
             return np.asarray(image.convert(mode))
     except FileNotFoundError:
         raise SnapshotError("image_missing", f"{place}: the image file is missing.") from None
