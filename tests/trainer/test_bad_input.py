@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -78,6 +79,28 @@ def both_splits(snapshot: Snapshot) -> None:
     pq.write_table(table.from_pylist(rows, schema=table.schema), path)
 
 
+def put(name: str, column: str, value: object) -> Callable[[Snapshot], object]:
+    """Sets `column` of the second row of a table, whatever type that gives the column."""
+
+    def damage(snapshot: Snapshot) -> None:
+        path = snapshot.folder / name
+        rows = pq.read_table(path).to_pylist()
+        if isinstance(value, str):
+            rows = [{**row, column: None if row[column] is None else str(row[column])} for row in rows]
+        rows[1][column] = value
+        pq.write_table(pa.Table.from_pylist(rows), path)
+
+    return damage
+
+
+def make_folder(name: str) -> Callable[[Snapshot], object]:
+    def damage(snapshot: Snapshot) -> None:
+        (snapshot.folder / name).unlink()
+        (snapshot.folder / name).mkdir()
+
+    return damage
+
+
 CASES: list[tuple[str, Callable[[Snapshot], object], bool, str]] = [
     ("missing image", lambda s: lose_of(s).unlink(), False, r"images/.*png is missing .*pairs.parquet row 1, p1"),
     ("truncated image", lambda s: half(lose_of(s)), False, r"not the file that was frozen .*pairs.parquet row 1, p1"),
@@ -100,6 +123,23 @@ CASES: list[tuple[str, Callable[[Snapshot], object], bool, str]] = [
      r"pairs.parquet row 1 \(p1\), lose: .* is 48x48, its condition 32x32"),
     ("subject in both splits", both_splits, True, r"conditions.parquet row 8 \(c8\): subject s0 is in both splits"),
     ("table cut in half", lambda s: half(s.folder / "pairs.parquet"), True, r"pairs.parquet cannot be read as Parquet"),
+    ("prompt of null", put("conditions.parquet", "prompt", None), True,
+     r"conditions.parquet row 1 \(c1\): prompt is null"),
+    ("subject of null", put("conditions.parquet", "subject_id", None), True,
+     r"conditions.parquet row 1 \(c1\): subject_id is null"),
+    ("spec that is no JSON", put("conditions.parquet", "spec", "{'a': 1}"), True,
+     r"conditions.parquet row 1 \(c1\): spec is not valid JSON"),
+    ("spec that is a list", put("conditions.parquet", "spec", "[1]"), True,
+     r"conditions.parquet row 1 \(c1\): spec is \[1\], it must be a JSON object"),
+    ("p(win) of null", put("pairs.parquet", "p_win", None), True, r"pairs.parquet row 1 \(p1\): p_win is null"),
+    ("p(win) in words", put("pairs.parquet", "p_win", "most"), True,
+     r"pairs.parquet: the column p_win is string, it must be double: .*'most'"),
+    ("reason of null", put("pairs.parquet", "reasons", ["scale", None]), True,
+     r"pairs.parquet row 1 \(p1\): reasons holds a null"),
+    ("p(win) of a winner above 1", put("winners.parquet", "p_win", 7.0), True,
+     r"winners.parquet row 1 \(w0-1\): p_win is 7.0, it must lie in \[0, 1\]"),
+    ("table that is a folder", make_folder("pairs.parquet"), True, r"pairs.parquet cannot be read .*directory"),
+    ("manifest that is a folder", make_folder("manifest.json"), False, r"manifest.json cannot be read: .*directory"),
     ("manifest cut in half", lambda s: half(s.folder / "manifest.json"), False, r"manifest.json is damaged"),
 ]  # fmt: skip
 
@@ -124,6 +164,19 @@ def test_a_bad_snapshot_is_named_and_nothing_is_lost(
     assert {path: path.read_bytes() for path in bad.rglob("*") if path.is_file()} == before
     assert json.loads(run.result.read_text())["exit_code"] == ExitCode.BAD_SNAPSHOT
     assert [event.kind for event in read_events(run.events)[0]] == ["failed"]
+
+
+def test_tables_of_other_types_are_read_where_they_say_the_same(snapshot_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(snapshot_folder, tmp_path / "other")
+    before = read_snapshot(tmp_path / "other")
+    path = before.folder / "pairs.parquet"
+    table = pq.read_table(path).drop_columns(["win_seed", "lose_seed"])
+    wide = {pa.string(): pa.large_string(), pa.int32(): pa.int64(), pa.list_(pa.string()): pa.large_list(pa.string())}
+    types = [pa.field(field.name, wide.get(field.type, field.type)) for field in table.schema]
+    pq.write_table(table.cast(pa.schema(types)), path)
+    freeze_again(before.folder)
+    after = read_snapshot(before.folder)
+    assert (after.conditions, after.pairs, after.winners) == (before.conditions, before.pairs, before.winners)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

@@ -19,47 +19,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainer.contract.errors import SnapshotError
 from trainer.contract.files import fsync_path, fsync_tree, sha256_bytes, sha256_file, write_durably
-from trainer.contract.images import ImageStore, Source
+from trainer.contract.images import ImageStore, Source, check_images
+from trainer.contract.tables import CONDITION_SCHEMA, PAIR_SCHEMA, WINNER_SCHEMA, read_rows, write_table
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 TABLES = ("conditions.parquet", "pairs.parquet", "winners.parquet")
 
 Split = Literal["train", "validation"]
-
-_TEXT_LIST = pa.list_(pa.string())
-CONDITION_SCHEMA = pa.schema(
-    [
-        ("condition_id", pa.string()), ("subject_id", pa.string()), ("split", pa.string()), ("prompt", pa.string()),
-        ("image", pa.string()), ("mask", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
-        ("spec", pa.string()),
-    ]
-)  # fmt: skip
-PAIR_SCHEMA = pa.schema(
-    [
-        ("pair_id", pa.string()), ("condition_id", pa.string()), ("win", pa.string()), ("lose", pa.string()),
-        ("win_candidate", pa.string()), ("lose_candidate", pa.string()), ("p_win", pa.float64()),
-        ("reasons", _TEXT_LIST), ("judgments", _TEXT_LIST), ("annotators", pa.int32()),
-        ("win_seed", pa.int64()), ("lose_seed", pa.int64()),
-    ]
-)  # fmt: skip
-LATER_COLUMNS = frozenset({"win_seed", "lose_seed"})
-"""Columns that snapshots of format version 1 may lack: they read as null."""
-WINNER_SCHEMA = pa.schema(
-    [("condition_id", pa.string()), ("image", pa.string()), ("candidate", pa.string()), ("p_win", pa.float64())]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +73,7 @@ class PairInput:
 
 @dataclass(frozen=True, slots=True)
 class WinnerInput:
-    """One image judged a winner of its condition; a condition may have several."""
+    """One image judged a winner of its condition, with probability `p_win`; a condition may have several."""
 
     condition_id: str
     image: Source
@@ -255,9 +232,9 @@ def _stage(
     condition_rows.sort(key=lambda row: row["condition_id"])
     pair_rows.sort(key=lambda row: row["pair_id"])
     winner_rows.sort(key=lambda row: (row["condition_id"], row["candidate"]))
-    _write_table(staged / "conditions.parquet", condition_rows, CONDITION_SCHEMA)
-    _write_table(staged / "pairs.parquet", pair_rows, PAIR_SCHEMA)
-    _write_table(staged / "winners.parquet", winner_rows, WINNER_SCHEMA)
+    write_table(staged / "conditions.parquet", condition_rows, CONDITION_SCHEMA)
+    write_table(staged / "pairs.parquet", pair_rows, PAIR_SCHEMA)
+    write_table(staged / "winners.parquet", winner_rows, WINNER_SCHEMA)
     files = {
         path.relative_to(staged).as_posix(): FileEntry(sha256=sha256_file(path), bytes=path.stat().st_size)
         for path in sorted(staged.rglob("*"))
@@ -323,10 +300,6 @@ def _counts(
     }
 
 
-def _write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
-
-
 def read_manifest(folder: Path | str) -> Manifest:
     """Read and check `manifest.json` alone. Raises SnapshotError."""
     path = Path(folder) / MANIFEST
@@ -334,6 +307,8 @@ def read_manifest(folder: Path | str) -> Manifest:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise SnapshotError("manifest_missing", f"{folder} holds no manifest.json, so it is not a snapshot.") from None
+    except OSError as error:
+        raise SnapshotError("manifest_unreadable", f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -355,31 +330,11 @@ def read_snapshot(folder: Path | str) -> Snapshot:
 
 
 def _open(folder: Path, manifest: Manifest) -> Snapshot:
-    conditions = tuple(
-        Condition(**{**row, "spec": json.loads(row["spec"]) if row["spec"] else None})
-        for row in _rows(folder, "conditions.parquet", CONDITION_SCHEMA)
-    )
-    pairs = tuple(
-        Pair(**{**row, "reasons": tuple(row["reasons"] or ()), "judgments": tuple(row["judgments"] or ())})
-        for row in _rows(folder, "pairs.parquet", PAIR_SCHEMA)
-    )
-    winners = tuple(Winner(**row) for row in _rows(folder, "winners.parquet", WINNER_SCHEMA))
+    conditions = tuple(Condition(**row) for row in read_rows(folder, "conditions.parquet", CONDITION_SCHEMA))
+    pairs = tuple(Pair(**row) for row in read_rows(folder, "pairs.parquet", PAIR_SCHEMA))
+    winners = tuple(Winner(**row) for row in read_rows(folder, "winners.parquet", WINNER_SCHEMA))
     by_id = {condition.condition_id: condition for condition in conditions}
     return Snapshot(folder, manifest, conditions, pairs, winners, by_id)
-
-
-def _rows(folder: Path, name: str, schema: pa.Schema) -> Iterator[dict[str, Any]]:
-    path = folder / name
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise SnapshotError("file_missing", f"{name} is missing from the snapshot.") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise SnapshotError("table_damaged", f"{name} cannot be read as Parquet: {error}.") from error
-    missing = [column for column in schema.names if column not in table.column_names]
-    if lost := [column for column in missing if column not in LATER_COLUMNS]:
-        raise SnapshotError("column_missing", f"{name} lacks the column {lost[0]}.")
-    yield from table.select([column for column in schema.names if column not in missing]).to_pylist()
 
 
 def check_rows(snapshot: Snapshot) -> None:
@@ -413,6 +368,8 @@ def check_rows(snapshot: Snapshot) -> None:
             raise SnapshotError(
                 "condition_unknown", f"{place}: condition {winner.condition_id} is not in the snapshot."
             )
+        if not 0.0 <= winner.p_win <= 1.0:
+            raise SnapshotError("p_win_range", f"{place}: p_win is {winner.p_win}, it must lie in [0, 1].")
         _check_files(snapshot, place, image=winner.image)
 
 
@@ -427,8 +384,6 @@ def verify_snapshot(folder: Path | str) -> Snapshot:
 
     Raises SnapshotError whose message names the file and, for an image, the row that uses it.
     """
-    from trainer.contract.images import check_images
-
     snapshot = read_snapshot(folder)
     for name, entry in snapshot.manifest.files.items():
         path = snapshot.folder / name
