@@ -105,7 +105,7 @@ def _command(commands: Any, name: str, run: Any, words: str, more: str = "") -> 
 
 def _config_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     source = parser.add_mutually_exclusive_group(required=required)
-    source.add_argument("--recipe", choices=list(RECIPES), help="a named starting point (see `recipes`)")
+    source.add_argument("--recipe", metavar="NAME", help="a named starting point (see `recipes`)")
     source.add_argument("--config", type=Path, metavar="FILE", help="a JSON or YAML file of the config tree")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
@@ -146,7 +146,7 @@ def _table(values: Mapping[str, float]) -> str:
 
 def _recipes(commands: Any) -> None:
     parser = _command(commands, "recipes", _run_recipes, "list the recipes, or show one as a config")
-    parser.add_argument("name", nargs="?", choices=list(RECIPES), help="show this recipe's whole config as JSON")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show this recipe's whole config as JSON")
 
 
 def _run_recipes(options: argparse.Namespace) -> int:

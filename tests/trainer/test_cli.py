@@ -25,6 +25,18 @@ def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out)["objective"]["capo"]["weight"] > 0
 
 
+@pytest.mark.parametrize("command", [["recipes"], ["plan", "--recipe"]])
+def test_a_mistyped_recipe_is_told_once_and_help_holds_no_list(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "flux_fil"]) == ExitCode.BAD_CONFIG
+    error = capsys.readouterr().err
+    assert "did you mean flux_fill?" in error and error.count("sdxl_inpaint_512") == 1
+    with pytest.raises(SystemExit):
+        main([command[0], "--help"])
+    assert "sdxl_inpaint_512" not in capsys.readouterr().out
+
+
 def test_the_plan_agrees_with_the_model(
     pipeline_folder: Path, snapshot_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

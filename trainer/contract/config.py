@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -194,11 +195,18 @@ def _sentence(error: ValidationError, source: str) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         section = _section(first["loc"][:-1])
-        known = ", ".join(sorted(section.model_fields)) if section else "none"
-        return f"{source} has an unknown key {key}; known there: {known}."
+        known = sorted(section.model_fields) if section else ["none"]
+        return f"{source} has an unknown key {key}{did_you_mean(key, known)}; known there: {', '.join(known)}."
     message = first["msg"].removeprefix("Value error, ")
     where = f"{key}: " if key else ""
     return f"{source} cannot be used: {where}{message}, got {_short(first.get('input'))}."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name closest to a mistyped one as a question in brackets, under the mistyped one's section; or ''."""
+    above, dot, last = name.rpartition(".")
+    close = difflib.get_close_matches(last, known, n=1)
+    return f" (did you mean {above}{dot}{close[0]}?)" if close else ""
 
 
 def _short(value: Any) -> str:
@@ -261,19 +269,20 @@ def _pairs(overrides: Iterable[str] | Mapping[str, Any]) -> Iterable[tuple[str, 
             yield key.strip(), text
 
 
-def _put(values: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        inner = values.get(section)
-        if not isinstance(inner, dict):
-            known = ", ".join(sorted(values))
-            raise ConfigError("override_unknown", f"The override {key} names no section {section}; known: {known}.")
-        values = inner
-    if last not in values:
-        known = ", ".join(sorted(values))
-        raise ConfigError("override_unknown", f"The override {key} names no known key; known there: {known}.")
-    if isinstance(value, Mapping) and isinstance(values[last], dict):
+def _put(values: dict[str, Any], key: str, value: Any, above: str = "") -> None:
+    """Set `key`, dotted, in `values`, which are those of the section that the prefix `above` names."""
+    section, dot, inner = key.partition(".")
+    name, known = above + section, sorted(values)
+    if section not in values or (dot and not isinstance(values[section], dict)):
+        what = f"section {section}" if dot else "known key"
+        raise ConfigError(
+            "override_unknown",
+            f"The override {above}{key} names no {what}{did_you_mean(name, known)}; known there: {', '.join(known)}.",
+        )
+    if dot:
+        _put(values[section], inner, value, f"{name}.")
+    elif isinstance(value, Mapping) and isinstance(values[section], dict):
         for inner_key, inner_value in value.items():
-            _put(values[last], inner_key, inner_value)
+            _put(values[section], inner_key, inner_value, f"{name}.")
     else:
-        values[last] = value
+        values[section] = value

@@ -15,6 +15,7 @@ from trainer.contract.config import (
     TrainingConfig,
     ValidationConfig,
     apply_overrides,
+    did_you_mean,
 )
 from trainer.contract.errors import ConfigError
 from trainer.contract.fits import FITS
@@ -193,7 +194,8 @@ def recipe_config(name: str, card: int | None = None) -> RunConfig:
     Raises ConfigError listing the known names or cards, or saying that the recipe does not fit.
     """
     if name not in RECIPES:
-        raise ConfigError("recipe_unknown", f"There is no recipe {name!r}; known: {', '.join(RECIPES)}.")
+        mean = did_you_mean(name, RECIPES)
+        raise ConfigError("recipe_unknown", f"There is no recipe {name!r}{mean}; known: {', '.join(RECIPES)}.")
     recipe = RECIPES[name]
     if card is None:
         return recipe.make()

@@ -38,8 +38,11 @@ def test_recipes_survive_json(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("objective.bta=3", "names no known key; known there: anchor"),
-        ("objektive.beta=3", "names no section objektive"),
+        ("objective.bta=3", r"names no known key \(did you mean objective.beta\?\); known there: anchor"),
+        ("objektive.beta=3", r"names no section objektive \(did you mean objective\?\); known there: checkpoints"),
+        ('training={"stepz": 1}', r"override training.stepz names no known key \(did you mean training.steps\?\)"),
+        ('objective={"capo": {"share_of": 1}}', "override objective.capo.share_of names no known key"),
+        ("nothing.like=it", "names no section nothing; known there: checkpoints"),
         ("objective.beta=-1", "objective.beta: Input should be greater than 0, got -1"),
         ("objective.t_min=1", "t_min must be below t_max"),
         ("objective.beta=NaN", "objective.beta: Input should be"),
@@ -78,8 +81,16 @@ def test_overrides_and_hash() -> None:
 def test_unknown_keys_and_recipes_are_named() -> None:
     with pytest.raises(ConfigError, match=r"unknown key objective.x; known there: .*beta"):
         parse_config({"objective": {"x": 1}})
-    with pytest.raises(ConfigError, match="known: spatialworld_demo"):
+    with pytest.raises(
+        ConfigError, match=r"unknown key objective.capo.wieght \(did you mean objective.capo.weight\?\)"
+    ):
+        parse_config({"objective": {"capo": {"wieght": 1}}})
+    with pytest.raises(ConfigError, match="no recipe 'nothing'; known: spatialworld_demo"):
         recipe_config("nothing")
+    with pytest.raises(
+        ConfigError, match=r"no recipe 'flux_fil' \(did you mean flux_fill\?\); known: spatialworld_demo"
+    ):
+        recipe_config("flux_fil")
 
 
 def test_events_tolerate_a_cut_line_and_keep_counting(tmp_path: Path) -> None:
