@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from trainer.console import Console
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, apply_overrides, load_config
 from trainer.contract.errors import ConfigError, ExitCode, TrainerError, disk_problem
@@ -220,7 +221,7 @@ def _run_cache(options: argparse.Namespace) -> int:
     config = _config(options)
     from trainer.prepare import fill_cache
 
-    found = fill_cache(options.snapshot, config, options.cache, _progress, force=options.force)
+    found = fill_cache(options.snapshot, config, options.cache, Console().counting, force=options.force)
     return _answer(options, found, ", ".join(f"{count} {name}" for name, count in found.items()))
 
 
@@ -273,12 +274,15 @@ def _run_train(options: argparse.Namespace) -> int:
     from trainer.contract.snapshot import read_snapshot
 
     config, snapshot = _config(options), read_snapshot(options.snapshot)
+    console = Console()
+    if os.environ.get("RANK", "0") == "0":  # torchrun's number of this process
+        console.say("loading the libraries and planning the run")
     from trainer.engine import train  # before the plan, which counts what this process holds
 
     config, predicted = _planned(options, config, snapshot)
     result = train(
         options.snapshot, config, options.out, resume=options.resume == "auto", force=options.force,
-        cache=options.cache, predicted=predicted,
+        cache=options.cache, predicted=predicted, sinks=[console],
     )  # fmt: skip
     told = f"{result.state} after step {result.step} of {result.total_steps}: {options.out}"
     _answer(options, result.model_dump(mode="json"), told)
@@ -340,14 +344,12 @@ def _run_sample(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     cancel = options.out / "cancel"
-    left = run_request(request, options.out, cancelled=lambda: bool(stopped) or cancel.exists(), on_batch=_progress)
+    left = run_request(
+        request, options.out, cancelled=lambda: bool(stopped) or cancel.exists(), on_batch=Console().counting("sample")
+    )
     done = len(request.items) - left
     _answer(options, {"done": done, "left": left}, f"{done} images in {options.out}" + f", {left} left" * bool(left))
     return ExitCode.CANCELLED if left else ExitCode.FINISHED
-
-
-def _progress(done: int, total: int) -> None:
-    print(f"{done}/{total}", file=sys.stderr, flush=True)
 
 
 # --- evaluate ---------------------------------------------------------------------------------------------------------

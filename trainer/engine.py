@@ -6,10 +6,9 @@ function of (seed, purpose, item, step), so a run that was stopped anywhere goes
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +34,6 @@ from trainer.contract.events import (
     Started,
     Warn,
 )
-from trainer.contract.events import Progress as ProgressEvent
 from trainer.contract.files import write_durably
 from trainer.contract.snapshot import Pair, Snapshot, verify_snapshot
 from trainer.data.rows import StepSlots
@@ -60,9 +58,7 @@ from trainer.terms import Errors, StepCounts, Terms, combine, counts_of, errors_
 
 if TYPE_CHECKING:
     from trainer.data.rows import Batch, Layout
-
-PROGRESS_SECONDS = 2.0
-"""Time between two progress events of a cache that is being built."""
+    from trainer.sinks import Sink
 
 
 def train(
@@ -74,20 +70,22 @@ def train(
     force: bool = False,
     cache: Path | None = None,
     predicted: Mapping[str, float] | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> RunResult:
     """Train to the end, to a cancel, or to an error; the run folder tells which.
 
     `resume` goes on from the last good checkpoint, or starts where there is none. A changed snapshot or config, or a
     stale reference cache, is refused unless `force`. What is encoded is kept in `cache`, which runs may share; without
-    one it lies in the run folder until the run is finished. Under torchrun every process calls this with the same
-    arguments and folders that all can read; the first one writes. Raises TrainerError after writing it to the event
-    stream.
+    one it lies in the run folder until the run is finished. `sinks` are told every event beside those that the config
+    asks for. Under torchrun every process calls this with the same arguments and folders that all can read; the first
+    one writes. Raises TrainerError after writing it to the event stream.
     """
     folder = RunFolder(out)
     with Processes.from_environment() as processes, stop_requests(folder) as stop, ExitStack() as stack:
         processes.once(lambda: open_folder(folder, config, resume=resume, force=force))
         events = stack.enter_context(EventWriter(folder.events)) if processes.main else None
-        run = _Run(folder, config, events, stop, cache, processes, predicted or {})
+        telemetry = Telemetry(events, sinks) if events else SilentTelemetry()
+        run = _Run(folder, config, telemetry, stop, cache, processes, predicted or {})
         try:
             return run.go(snapshot_folder, force=force)
         except TrainerError as error:
@@ -106,13 +104,13 @@ class _Run:
         self,
         folder: RunFolder,
         config: RunConfig,
-        events: EventWriter | None,
+        telemetry: Telemetry,
         stop: StopFlag,
         cache: Path | None,
         processes: Processes,
         predicted: Mapping[str, float],
     ) -> None:
-        self.folder, self.config, self.events, self.stop = folder, config, events, stop
+        self.folder, self.config, self.telemetry, self.stop = folder, config, telemetry, stop
         self.processes, self.main = processes, processes.main
         self.cache = cache or folder.cache
         self.predicted = predicted
@@ -133,9 +131,7 @@ class _Run:
         check_processes(self.good[0].processes if self.good else count, count, force=force)
         self.processes.once(lambda: accept_snapshot(self.folder, snapshot_folder, self.snapshot_hash, force=force))
         first = self.good[0].step if self.good else 0
-        self.telemetry = (
-            Telemetry(self.events, open_sinks(self.folder, config, first)) if self.events else SilentTelemetry()
-        )
+        self.processes.once(lambda: self.telemetry.open(open_sinks(self.folder, config, first)))
         self.snapshot = snapshot
         self.backbone = load_backbone(
             config.model.base, revision=config.model.revision, dtype=config.model.dtype,
@@ -190,17 +186,10 @@ class _Run:
         self.held_out = HeldOut(self.data.held_out, self.builder, backbone, config.objective, self.reference)
 
     def _progress(self, what: str) -> Progress:
-        """A report to the event stream, every few seconds and at both ends, that also heeds a wish to stop.
-
-        Several processes stop together, whichever of them was asked.
-        """
-        told = -math.inf
+        """A report that also heeds a wish to stop: several processes together, whichever of them was asked."""
 
         def report(done: int, total: int) -> None:
-            nonlocal told
-            if done in (0, total) or time.monotonic() - told >= PROGRESS_SECONDS:
-                self.telemetry.emit(ProgressEvent(step=self.step, what=what, done=done, total=total))
-                told = time.monotonic()
+            self.telemetry.progress(self.step, what, done, total)
             if done < total and self.processes.any(bool(self.stop)):
                 raise StopRequested
 

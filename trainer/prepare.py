@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,20 +43,26 @@ ENCODED = "encoded"
 
 
 def fill_cache(
-    snapshot_folder: Path, config: RunConfig, cache: Path, progress: Progress | None = None, *, force: bool = False
+    snapshot_folder: Path,
+    config: RunConfig,
+    cache: Path,
+    counting: Callable[[str], Progress] | None = None,
+    *,
+    force: bool = False,
 ) -> dict[str, int]:
     """Fill a cache folder for runs of this config on this snapshot; returns how many things are in it.
 
-    Raises TrainerError for a snapshot, model or cache that cannot be used.
+    `counting` gives a report for the work of a name: `encode`, `reference`. Raises TrainerError for a snapshot,
+    model or cache that cannot be used.
     """
     model = config.model
     backbone = load_backbone(model.base, revision=model.revision, dtype=model.dtype, encoders=False)
-    schedule = prepare(config, verify_snapshot(snapshot_folder), backbone, cache, progress)
+    schedule = prepare(config, verify_snapshot(snapshot_folder), backbone, cache, counting and counting("encode"))
     found = {"encoded": len(ShardStore(cache / ENCODED))}
     if config.reference.source == "cache":
         backbone.drop_text_encoders()
         add_policy(config, backbone)
-        prepare_reference(config, backbone, schedule, cache, progress, force=force)
+        prepare_reference(config, backbone, schedule, cache, counting and counting("reference"), force=force)
         found["reference rows"] = sum(len(rows) for rows in schedule.referenced())
     return found
 

@@ -7,11 +7,11 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trainer.contract.errors import DivergedError
-from trainer.contract.events import Cost, EventWriter, Metrics, Warn
+from trainer.contract.events import Cost, EventWriter, Metrics, Progress, Warn
 
 if TYPE_CHECKING:
     from trainer.contract.events import Event
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12, "A10": 125e12}
 """Dense bfloat16 FLOP/s that the makers state, by a part of the card's name."""
+PROGRESS_SECONDS = 2.0
+"""Time between two progress events of a cache that is being built."""
 WORSE_IN_A_ROW = 5
 """Log windows in which the winner must be getting worse at full accuracy before it is called degenerate."""
 
@@ -52,7 +54,7 @@ class Telemetry:
 
     def __init__(self, events: EventWriter, sinks: Sequence[Sink]) -> None:
         self._events = events
-        self._sinks = sinks
+        self._sinks = list(sinks)
         self._forget()
 
     def _forget(self) -> None:
@@ -63,12 +65,24 @@ class Telemetry:
         self._pairs = 0
         self._since = time.monotonic()
         self._worse = 0
+        self._told = -math.inf
+
+    def open(self, sinks: Iterable[Sink]) -> None:
+        """Tell these from now on as well, each as soon as it is open."""
+        for sink in sinks:
+            self._sinks.append(sink)
 
     def emit(self, event: Event, *, durable: bool = False) -> None:
         """Write any event, and tell the sinks."""
         self._events.write(event, durable=durable)
         for sink in self._sinks:
             sink.write(event)
+
+    def progress(self, step: int, what: str, done: int, total: int) -> None:
+        """Tell how far some work before the first step is: at both ends, and every few seconds between."""
+        if done in (0, total) or time.monotonic() - self._told >= PROGRESS_SECONDS:
+            self.emit(Progress(step=step, what=what, done=done, total=total))
+            self._told = time.monotonic()
 
     def expect(self, predicted: Mapping[str, float], measured: Mapping[str, float]) -> None:
         """Hold a plan's figures against what is measured, once the first log window after step 1 is full.
@@ -152,6 +166,7 @@ class SilentTelemetry(Telemetry):
     """Watches a run like `Telemetry` and writes nothing: for all processes but the first."""
 
     def __init__(self) -> None:
+        self._sinks = []
         self._forget()
 
     def emit(self, event: Event, *, durable: bool = False) -> None:
