@@ -339,8 +339,7 @@ class _Run:
         if self.step and self.checkpoint != f"checkpoints/{self.folder.checkpoint(self.step).name}":
             self._save()
         reason = self.stop.reason or "a request to another process"
-        self.telemetry.emit(Cancelled(step=self.step, checkpoint=self.checkpoint, reason=reason))
-        self.telemetry.close()
+        self.telemetry.end(Cancelled(step=self.step, checkpoint=self.checkpoint, reason=reason))
         return self._result("cancelled", ExitCode.CANCELLED, message=f"Stopped by {reason}.")
 
     def _finish(self) -> RunResult:
@@ -354,16 +353,13 @@ class _Run:
         if early.state:
             values |= {"best_step": early.state["best_step"], "stopped_early": float(early.due)}
         product = {self.policy.product: path.name}
-        self.telemetry.emit(Finished(step=self.step, values=values, **product))
-        self.telemetry.close()
+        self.telemetry.end(Finished(step=self.step, values=values, **product))
         return self._result("finished", ExitCode.FINISHED, values=values, **product)
 
     def fail(self, code: str, message: str, exit_code: ExitCode) -> None:
-        """Leave the error in the event stream and in result.json; what was refused leaves an earlier result."""
-        if self.events is None:
-            return
+        """Leave the error in stream, sinks and result.json; what was refused leaves an earlier result."""
         try:
-            self.events.write(Failed(step=self.step, code=code, message=message, exit_code=int(exit_code)))
+            self.telemetry.end(Failed(step=self.step, code=code, message=message, exit_code=int(exit_code)))
             self._result("failed", exit_code, message=message)
         except OSError:
             return  # a full disk has no room for the words either; the exit code still tells

@@ -1,22 +1,23 @@
 """Where the figures of a run go beside its event stream: TensorBoard always, MLflow and Weights & Biases where asked.
 
-A sink is told every event; it takes metrics, validations and samples. Both optional ones keep one run over resumes, and
-both work without a network (a file store, the offline mode).
+A sink is told every event; it takes metrics, validations, samples, costs and the ending. Both optional ones keep one
+run over resumes, and both work without a network (a file store, the offline mode).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from trainer.contract.errors import ConfigError
-from trainer.contract.events import Metrics, Sample, Validation
+from trainer.contract.events import Cost, Metrics, Sample, Validation
 
 if TYPE_CHECKING:
     from trainer.contract.checkpoint import RunFolder
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MLFLOW_RUN = "mlflow_run_id"
 """File in the run folder that names the run at MLflow, so that a resumed attempt goes on with it."""
+MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""MLflow's own would hold a run up for minutes at a server that is gone."""
 ACROSS = 4
 """Images in a row of a sample grid."""
 
@@ -32,8 +35,11 @@ ACROSS = 4
 class Sink(Protocol):
     """A place that figures go to."""
 
+    name: str
+    """What a person calls it."""
+
     def write(self, event: Event) -> None:
-        """Take what is of use in an event."""
+        """Take what is of use in an event; what it raises costs the run this sink and nothing else."""
         ...
 
     def close(self) -> None:
@@ -41,20 +47,44 @@ class Sink(Protocol):
         ...
 
 
-def open_sinks(folder: RunFolder, config: RunConfig, first_step: int) -> list[Sink]:
-    """TensorBoard and the sinks that the config asks for. Raises ConfigError where a package is not installed."""
-    sinks: list[Sink] = [TensorBoard(folder, first_step)]
+def open_sinks(folder: RunFolder, config: RunConfig, first_step: int) -> Iterator[Sink]:
+    """TensorBoard and the sinks that the config asks for, one after the other.
+
+    Raises ConfigError where a package is not installed, or what the config names cannot be used.
+    """
+    yield TensorBoard(folder, first_step)
     if config.telemetry.mlflow:
-        sinks.append(MLflow(folder, config))
+        yield _opened(MLflow, folder, config)
     if config.telemetry.wandb != "off":
-        sinks.append(WeightsAndBiases(folder, config))
-    return sinks
+        yield _opened(WeightsAndBiases, folder, config)
+
+
+def _opened(kind: type[MLflow | WeightsAndBiases], folder: RunFolder, config: RunConfig) -> Sink:
+    try:
+        return kind(folder, config)
+    except ConfigError:
+        raise
+    except Exception as error:  # servers, stores and accounts fail in kinds that only their packages know
+        raise ConfigError(
+            "sink_unusable",
+            f"{kind.key} is {getattr(config.telemetry, kind.key.rpartition('.')[2])}, but {kind.name} cannot be used "
+            f"there: {short(error)} Mend it, or turn it off by --set {kind.key}={kind.off}.",
+        ) from error
+
+
+def short(error: Exception) -> str:
+    """An exception's first line as the end of a sentence: those of servers fill pages."""
+    text = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
+    return f"{text[:297]}..." if len(text) > 300 else text.rstrip(".") + "."
 
 
 def scalars(event: Event) -> dict[str, float]:
     """The figures of an event under the names that dashboards show: metrics/loss, validation/margin, ..."""
     if isinstance(event, Metrics | Validation):
         return {f"{event.kind}/{name}": value for name, value in event.values.items()}
+    if isinstance(event, Cost):
+        sides = {"predicted": event.predicted, "measured": event.measured}
+        return {f"cost/{name}_{side}": value for side, values in sides.items() for name, value in values.items()}
     if isinstance(event, Sample):
         judged = [image.rational for image in event.images if image.rational is not None]
         return {"sample/rational": sum(judged) / len(judged)} if judged else {}
@@ -75,6 +105,8 @@ def sample_grid(root: Path, event: Sample) -> npt.NDArray[np.uint8]:
 
 class TensorBoard:
     """Event files under `tensorboard/`; what an earlier attempt wrote beyond `first_step` is hidden."""
+
+    name = "TensorBoard"
 
     def __init__(self, folder: RunFolder, first_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -98,10 +130,21 @@ class TensorBoard:
 class MLflow:
     """A run at an MLflow tracking server or file store (`telemetry.mlflow` is its URI)."""
 
+    name, key, off = "MLflow", "telemetry.mlflow", "null"
+
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        uri = config.telemetry.mlflow or ""
+        if not urlsplit(uri).scheme and uri != "databricks":  # MLflow would make a folder of it, wherever it is run
+            raise ConfigError(
+                "sink_unusable",
+                f"telemetry.mlflow is {uri}, which is neither a server nor a folder: give http://HOST:PORT, or "
+                "file:/FOLDER for a folder.",
+            )
+        for name, value in MLFLOW_PATIENCE.items():
+            os.environ.setdefault(name, value)
         # without it MLflow refuses the plain folder that needs neither a server nor a database
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        client = _package("mlflow", "mlflow-skinny").MlflowClient(tracking_uri=config.telemetry.mlflow)
+        client = _package("mlflow", "mlflow-skinny").MlflowClient(tracking_uri=uri)
         self._client: Any = client
         self._root = folder.root
         record = folder.root / MLFLOW_RUN
@@ -134,12 +177,15 @@ class MLflow:
 class WeightsAndBiases:
     """A run at Weights & Biases; `telemetry.wandb` is its mode. Its id is the run folder's, so a resume goes on."""
 
+    name, key, off = "Weights & Biases", "telemetry.wandb", "off"
+
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
         from trainer.contract.files import sha256_bytes
 
         wandb = _package("wandb", "wandb")
         root = folder.root.resolve()
         self._wandb: Any = wandb
+        self._exit_code = 0
         self._root = root
         self._run: Any = wandb.init(
             project=config.telemetry.project, name=root.name, id=sha256_bytes(str(root).encode())[:16], resume="allow",
@@ -153,9 +199,11 @@ class WeightsAndBiases:
             found["sample/grid"] = self._wandb.Image(sample_grid(self._root, event))
         if found:
             self._run.log({"step": event.step, **found})
+        if event.kind in ("failed", "cancelled"):
+            self._exit_code = 1
 
     def close(self) -> None:
-        self._run.finish()
+        self._run.finish(exit_code=self._exit_code)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

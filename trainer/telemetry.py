@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trainer.contract.errors import DivergedError
 from trainer.contract.events import Cost, EventWriter, Metrics, Progress, Warn
+from trainer.sinks import short
 
 if TYPE_CHECKING:
     from trainer.contract.events import Event
@@ -72,11 +73,32 @@ class Telemetry:
         for sink in sinks:
             self._sinks.append(sink)
 
-    def emit(self, event: Event, *, durable: bool = False) -> None:
-        """Write any event, and tell the sinks."""
-        self._events.write(event, durable=durable)
+    def emit(self, event: Event) -> None:
+        """Write any event, and tell the sinks. One that fails is left out from then on, with a warning."""
+        self._events.write(event)
+        self._tell(event)
+
+    def end(self, event: Event) -> None:
+        """Tell the sinks how the run ended and close them; the ending is the stream's last event."""
+        self._tell(event)
         for sink in self._sinks:
-            sink.write(event)
+            try:
+                sink.close()
+            except Exception as error:  # as in _tell
+                self._events.write(_lost(sink, error, event.step))
+        self._sinks.clear()
+        self._events.write(event)
+
+    def _tell(self, event: Event) -> None:
+        lost = []
+        for sink in list(self._sinks):
+            try:
+                sink.write(event)
+            except Exception as error:  # servers fail in kinds that only their packages know; the run must not
+                self._sinks.remove(sink)
+                lost.append(_lost(sink, error, event.step))
+        for warning in lost:
+            self.emit(warning)
 
     def progress(self, step: int, what: str, done: int, total: int) -> None:
         """Tell how far some work before the first step is: at both ends, and every few seconds between."""
@@ -156,10 +178,12 @@ class Telemetry:
         self.emit(Cost(step=step, predicted=predicted, measured={name: found[name] for name in predicted}))
         self._measured = {}
 
-    def close(self) -> None:
-        """End the sinks."""
-        for sink in self._sinks:
-            sink.close()
+
+def _lost(sink: Sink, error: Exception, step: int) -> Warn:
+    return Warn(
+        step=step, code="sink_lost",
+        message=f"{sink.name} fails and is told no more; events.jsonl has everything. It said: {short(error)}",
+    )  # fmt: skip
 
 
 class SilentTelemetry(Telemetry):
@@ -169,8 +193,8 @@ class SilentTelemetry(Telemetry):
         self._sinks = []
         self._forget()
 
-    def emit(self, event: Event, *, durable: bool = False) -> None:
+    def emit(self, event: Event) -> None:
         """Write nothing."""
 
-    def close(self) -> None:
+    def end(self, event: Event) -> None:
         """Nothing is open."""

@@ -17,8 +17,8 @@ from trainer.cli import main
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, apply_overrides
 from trainer.contract.errors import ConfigError, DivergedError, ExitCode
-from trainer.contract.events import EventWriter, Metrics, Sample, SampleImage, read_events
-from trainer.sinks import flat, open_sinks, sample_grid, scalars
+from trainer.contract.events import Cost, Event, EventWriter, Failed, Metrics, Sample, SampleImage, read_events
+from trainer.sinks import MLFLOW_RUN, flat, open_sinks, sample_grid, scalars
 from trainer.telemetry import WORSE_IN_A_ROW, Telemetry
 
 
@@ -67,7 +67,7 @@ def test_a_sink_that_is_not_installed_is_named(
     monkeypatch.setitem(sys.modules, "wandb", None)
     config = apply_overrides(smoke, {"telemetry.wandb": "offline"})
     with pytest.raises(ConfigError, match="asks for wandb, which is not installed: pip install wandb"):
-        open_sinks(RunFolder(tmp_path), config, 0)
+        list(open_sinks(RunFolder(tmp_path), config, 0))
 
 
 def test_grids_lay_images_side_by_side(tmp_path: Path) -> None:
@@ -160,3 +160,73 @@ def test_health_is_named(tmp_path: Path) -> None:
     warned = [event for event in read_events(events)[0] if event.kind == "warning"]
     assert [(event.code, event.step) for event in warned] == [("winner_gets_worse", WORSE_IN_A_ROW + 1)]
     assert all(math.isfinite(v) for e in read_events(events)[0] if isinstance(e, Metrics) for v in e.values.values())
+
+
+class Gone:
+    """A sink whose server drops out before its second event, or before it is closed."""
+
+    name = "The far server"
+
+    def __init__(self, lasts: int) -> None:
+        self.heard: list[str] = []
+        self._lasts = lasts
+
+    def write(self, event: Event) -> None:
+        if len(self.heard) >= self._lasts:
+            raise ConnectionError("Max retries exceeded.\nA page of more.")
+        self.heard.append(event.kind)
+
+    def close(self) -> None:
+        raise TimeoutError("It does not answer")
+
+
+def test_a_sink_that_fails_is_left_out_and_the_run_goes_on(tmp_path: Path) -> None:
+    stays, leaves = Gone(100), Gone(1)
+    with EventWriter(tmp_path / "events.jsonl") as writer:
+        telemetry = Telemetry(writer, [stays, leaves])
+        for step in (1, 2, 3):
+            telemetry.emit(Metrics(step=step, values={"loss": 0.5}))
+        telemetry.end(Failed(step=3, code="not_finite", message="The loss became nan.", exit_code=71))
+    assert leaves.heard == ["metrics"] and stays.heard == ["metrics", "metrics", "warning", "metrics", "failed"]
+    events, _ = read_events(tmp_path / "events.jsonl")
+    assert [event.kind for event in events] == ["metrics", "metrics", "warning", "metrics", "warning", "failed"]
+    lost = "The far server fails and is told no more; events.jsonl has everything. It said:"
+    assert [(event.code, event.message) for event in events if event.kind == "warning"] == [
+        ("sink_lost", f"{lost} Max retries exceeded."), ("sink_lost", f"{lost} It does not answer."),
+    ]  # fmt: skip
+
+
+def test_a_failed_run_is_failed_at_its_sinks(smoke: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    from trainer.engine import train
+
+    store = (tmp_path / "mlruns").as_uri()
+    values = {"telemetry.mlflow": store, "optimizer.learning_rate": 1e30, "optimizer.warmup_steps": 0}
+    with pytest.raises(DivergedError):
+        train(snapshot_folder, apply_overrides(smoke, values), tmp_path / "run")
+    client = mlflow.MlflowClient(tracking_uri=store)
+    run = client.get_run((tmp_path / "run" / MLFLOW_RUN).read_text())
+    assert run.info.status == "FAILED" and run.data.metrics["metrics/loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("elsewhere", r"telemetry.mlflow is elsewhere, which is neither a server nor a folder: give http://HOST:PORT"),
+        ("foo://x", r"telemetry.mlflow is foo://x, but MLflow cannot be used there: .*turn it off by --set"),
+    ],
+)
+def test_a_sink_that_cannot_be_opened_is_a_bad_config(
+    smoke: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, words: str
+) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    config = apply_overrides(smoke, {"telemetry.mlflow": uri})
+    with pytest.raises(ConfigError, match=words) as caught:
+        list(open_sinks(RunFolder(tmp_path / "run"), config, 0))
+    assert caught.value.code == "sink_unusable" and [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_predictions_and_what_was_measured_are_shown_beside_each_other() -> None:
+    event = Cost(step=5, predicted={"seconds_per_step": 1.5}, measured={"seconds_per_step": 2.0})
+    assert scalars(event) == {"cost/seconds_per_step_predicted": 1.5, "cost/seconds_per_step_measured": 2.0}
