@@ -15,13 +15,12 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainer.console import Console
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, apply_overrides, load_config
-from trainer.contract.errors import ConfigError, ExitCode, TrainerError, disk_problem
+from trainer.contract.errors import CancelledError, ConfigError, ExitCode, TrainerError, disk_problem
 from trainer.contract.recipes import RECIPES, recipe_config
 
 if TYPE_CHECKING:
@@ -40,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.run(options))
     except TrainerError as error:
         return _tell(error, options)
+    except KeyboardInterrupt:
+        words = "The same command goes on from here; `train` takes --resume auto once it has a checkpoint."
+        return _tell(CancelledError("stopped", words), options)
     except BrokenPipeError:
         return int(ExitCode.FAILED)
     except Exception as error:
@@ -221,6 +223,7 @@ def _run_cache(options: argparse.Namespace) -> int:
     config = _config(options)
     from trainer.prepare import fill_cache
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: what was encoded is kept
     found = fill_cache(options.snapshot, config, options.cache, Console().counting, force=options.force)
     return _answer(options, found, ", ".join(f"{count} {name}" for name, count in found.items()))
 
@@ -333,20 +336,12 @@ def _run_sample(options: argparse.Namespace) -> int:
     import torch
 
     from trainer.sampling import run_request
+    from trainer.start import stop_requests
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    stopped: list[int] = []
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        stopped.append(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    cancel = options.out / "cancel"
-    left = run_request(
-        request, options.out, cancelled=lambda: bool(stopped) or cancel.exists(), on_batch=Console().counting("sample")
-    )
+    with stop_requests(RunFolder(options.out), "batch") as stop:
+        left = run_request(request, options.out, cancelled=lambda: bool(stop), on_batch=Console().counting("sample"))
     done = len(request.items) - left
     _answer(options, {"done": done, "left": left}, f"{done} images in {options.out}" + f", {left} left" * bool(left))
     return ExitCode.CANCELLED if left else ExitCode.FINISHED

@@ -52,7 +52,14 @@ from trainer.reference import GUIDANCE, policy_prediction, with_residuals
 from trainer.schedule import learning_rate
 from trainer.self_check import check_masks, check_model
 from trainer.sinks import open_sinks
-from trainer.start import StopFlag, StopRequested, accept_snapshot, check_processes, open_folder, stop_requests
+from trainer.start import (
+    StopFlag,
+    StopRequested,
+    accept_snapshot,
+    check_processes,
+    open_folder,
+    stop_requests,
+)
 from trainer.telemetry import SilentTelemetry, Telemetry, peak_memory_bytes
 from trainer.terms import Errors, StepCounts, Terms, combine, counts_of, errors_of
 
@@ -81,7 +88,9 @@ def train(
     one writes. Raises TrainerError after writing it to the event stream.
     """
     folder = RunFolder(out)
-    with Processes.from_environment() as processes, stop_requests(folder) as stop, ExitStack() as stack:
+    with ExitStack() as stack:
+        processes = stack.enter_context(Processes.from_environment())
+        stop = stack.enter_context(stop_requests(folder, "step" if processes.main else None))
         processes.once(lambda: open_folder(folder, config, resume=resume, force=force))
         events = stack.enter_context(EventWriter(folder.events)) if processes.main else None
         telemetry = Telemetry(events, sinks) if events else SilentTelemetry()
@@ -90,6 +99,9 @@ def train(
             return run.go(snapshot_folder, force=force)
         except TrainerError as error:
             run.fail(error.code, error.message, error.exit_code)
+            raise
+        except KeyboardInterrupt:
+            run.leave("a second Ctrl-C")
             raise
         except Exception as error:
             if problem := disk_problem(error):
@@ -130,8 +142,9 @@ class _Run:
         count = self.processes.count
         check_processes(self.good[0].processes if self.good else count, count, force=force)
         self.processes.once(lambda: accept_snapshot(self.folder, snapshot_folder, self.snapshot_hash, force=force))
-        first = self.good[0].step if self.good else 0
-        self.processes.once(lambda: self.telemetry.open(open_sinks(self.folder, config, first)))
+        if self.good:
+            self.step, self.checkpoint = self.good[0].step, self._relative(self.good[1])
+        self.processes.once(lambda: self.telemetry.open(open_sinks(self.folder, config, self.step)))
         self.snapshot = snapshot
         self.backbone = load_backbone(
             config.model.base, revision=config.model.revision, dtype=config.model.dtype,
@@ -141,8 +154,6 @@ class _Run:
         try:
             self._prepare(snapshot, force=force)
         except StopRequested:
-            if self.good:
-                self.step, self.checkpoint = self.good[0].step, self._relative(self.good[1])
             return self._cancel()
         kept = self.good[0].attention if self.good else None
         with choose_kernels(config.training, self.backbone, kept, self._first_forward, self.processes) as self.kernels:
@@ -200,34 +211,31 @@ class _Run:
             return
         manifest, path, passed = self.good
         load_state(path, manifest, self.policy)
-        self.step = manifest.step
         self.beta = self.beta if manifest.beta is None else manifest.beta
-        self.checkpoint = self._relative(path)
         self.telemetry.emit(
             Resumed(
                 snapshot=self.snapshot_hash, config_hash=self.config.config_hash(), step=self.step,
-                checkpoint=self.checkpoint, total_steps=self.config.training.steps,
+                checkpoint=self._relative(path), total_steps=self.config.training.steps,
             )
         )  # fmt: skip
         for message in passed:
             self.telemetry.emit(Warn(step=self.step, code="checkpoint_damaged", message=message))
 
     def _check_itself(self) -> None:
-        step = self.good[0].step if self.good else 0
         found, warning = check_masks(self.data)
         found |= {f"attention_{name}_seconds": seconds for name, seconds in self.kernels.seconds.items()}
         if warning:
-            self.telemetry.emit(Warn(step=step, code="mask_thin", message=warning))
+            self.telemetry.emit(Warn(step=self.step, code="mask_thin", message=warning))
         with metered() if self.predicted and self.processes.count == 1 else nullcontext() as meter:
             batch, layout, terms = self._first_forward()
         self.telemetry.expect(self.predicted, {"flops_per_forward": meter.flops} if meter else {})
         try:
             found |= check_model(self.backbone, batch, layout, terms, frozen=self._has_frozen_model())
         except TrainerError as error:
-            self.telemetry.emit(SelfCheck(step=step, passed=False, checks={**found, "failed": error.code}))
+            self.telemetry.emit(SelfCheck(step=self.step, passed=False, checks={**found, "failed": error.code}))
             raise
         self.policy.optimizer.zero_grad(set_to_none=True)
-        self.telemetry.emit(SelfCheck(step=step, passed=True, checks=found))
+        self.telemetry.emit(SelfCheck(step=self.step, passed=True, checks=found))
 
     def _has_frozen_model(self) -> bool:
         return self.config.training.method == "lora" or self.config.reference.source == "model"
@@ -338,7 +346,10 @@ class _Run:
         self.telemetry.flush(self.step)
         if self.step and self.checkpoint != f"checkpoints/{self.folder.checkpoint(self.step).name}":
             self._save()
-        reason = self.stop.reason or "a request to another process"
+        return self.leave(self.stop.reason or "a request to another process")
+
+    def leave(self, reason: str) -> RunResult:
+        """End as cancelled, with the checkpoint that there is."""
         self.telemetry.end(Cancelled(step=self.step, checkpoint=self.checkpoint, reason=reason))
         return self._result("cancelled", ExitCode.CANCELLED, message=f"Stopped by {reason}.")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -81,14 +82,21 @@ class StopRequested(Exception):
 
 
 class StopFlag:
-    """Set by SIGTERM, SIGINT or the file `cancel`; read at every step boundary."""
+    """Set by SIGTERM, SIGINT or the file `cancel`; read where work can be left. A second SIGINT leaves it at once."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, in_hand: str | None) -> None:
         self._folder = folder
+        self._in_hand = in_hand
         self.reason = ""
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.reason = signal.Signals(number).name
+        """Take a signal in. Raises KeyboardInterrupt for a second SIGINT."""
+        again, self.reason = self.reason == "SIGINT", signal.Signals(number).name
+        if number == signal.SIGINT and again:
+            raise KeyboardInterrupt
+        if self._in_hand:
+            way_out = "; Ctrl-C again to stop at once" if number == signal.SIGINT else ""
+            _say(f"stopping after the {self._in_hand} in hand{way_out}")
 
     def __bool__(self) -> bool:
         if not self.reason and self._folder.cancel.exists():
@@ -96,10 +104,19 @@ class StopFlag:
         return bool(self.reason)
 
 
+def _say(text: str) -> None:
+    # past the buffer of sys.stderr, in the middle of which the signal may have come
+    with suppress(OSError):
+        os.write(2, ("\n" * os.isatty(2) + text + "\n").encode())
+
+
 @contextmanager
-def stop_requests(folder: RunFolder) -> Iterator[StopFlag]:
-    """The flag that SIGTERM and SIGINT set while a run is under way."""
-    flag = StopFlag(folder)
+def stop_requests(folder: RunFolder, in_hand: str | None) -> Iterator[StopFlag]:
+    """The flag that SIGTERM and SIGINT set while work is under way.
+
+    stderr tells that it ends after what is `in_hand`, as "step"; None says nothing, for all processes but the first.
+    """
+    flag = StopFlag(folder, in_hand)
     before = {number: signal.signal(number, flag.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield flag

@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     """An error nobody foresaw; the traceback is on stderr and the last good checkpoint stays."""
     CANCELLED = 3
-    """Stopped on request at a step boundary, after a checkpoint; `--resume auto` goes on from there."""
+    """Stopped on request, a run at a step boundary after a checkpoint; the same command goes on (`--resume auto`)."""
     BAD_CONFIG = 64
     """The config or the command line cannot be used; the message names the key. Retrying changes nothing."""
     BAD_SNAPSHOT = 65
@@ -41,6 +41,12 @@ class TrainerError(Exception):
 
     def __reduce__(self) -> tuple[type[TrainerError], tuple[str, str]]:
         return type(self), (self.code, self.message)
+
+
+class CancelledError(TrainerError):
+    """A command was stopped at once, by Ctrl-C or SIGTERM."""
+
+    exit_code = ExitCode.CANCELLED
 
 
 class ConfigError(TrainerError):
