@@ -95,7 +95,11 @@ def last_good(folder: RunFolder) -> tuple[CheckpointManifest, Path, list[str]] |
         except StorageError as error:
             passed.append(error.message)
     if passed:
-        raise StorageError("no_good_checkpoint", "No checkpoint of this run is whole: " + " ".join(passed))
+        raise StorageError(
+            "no_good_checkpoint",
+            f"No checkpoint of this run is whole: {' '.join(passed)} Take a new folder, or remove these from "
+            f"{folder.checkpoints} to begin again at step 0.",
+        )
     return None
 
 

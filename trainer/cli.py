@@ -258,11 +258,14 @@ def _train(commands: Any) -> None:
 
 def _planned(options: argparse.Namespace, config: RunConfig, snapshot: Snapshot) -> tuple[RunConfig, dict[str, float]]:
     """The config a new run starts with, fitted where asked for, and what it is predicted to cost."""
-    before = RunFolder(options.out).config
-    if before.is_file():
-        kept = load_config(before).training
-        same = {f"training.{name}": getattr(kept, name) for name in ("micro_batch", "checkpointing", "encode_batch")}
-        return (apply_overrides(config, same) if options.fit else config), {}
+    from trainer.start import config_before, holds_training
+
+    folder = RunFolder(options.out)
+    if holds_training(folder):
+        before = config_before(folder, force=options.force) if options.fit else config
+        if before:
+            names = ("micro_batch", "checkpointing", "encode_batch")
+            return apply_overrides(config, {f"training.{n}": getattr(before.training, n) for n in names}), {}
     from trainer.planning.fit import fit
     from trainer.planning.machine import this_machine
     from trainer.planning.predict import load_of, predict

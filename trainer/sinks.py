@@ -53,6 +53,8 @@ def open_sinks(folder: RunFolder, config: RunConfig, first_step: int) -> Iterato
     Raises ConfigError where a package is not installed, or what the config names cannot be used.
     """
     yield TensorBoard(folder, first_step)
+    if not first_step:  # a run begun anew, maybe with another config, is a new one there
+        (folder.root / MLFLOW_RUN).unlink(missing_ok=True)
     if config.telemetry.mlflow:
         yield _opened(MLflow, folder, config)
     if config.telemetry.wandb != "off":

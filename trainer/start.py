@@ -15,9 +15,14 @@ from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, load_config
 from trainer.contract.errors import ConfigError, StorageError
 from trainer.contract.files import write_durably
+from trainer.sinks import flat
 
 LEAST_FREE_BYTES = 64 * 2**20
 """Free disk below which a run does not start: its first checkpoint would fail."""
+WEIGHTLESS = ("recipe", "telemetry.", "samples.", "checkpoints.", "training.log_every")
+"""What keys begin with that change no weight: a run may go on with others."""
+NAMED = 3
+"""Changed keys that a refusal names."""
 
 
 def open_folder(folder: RunFolder, config: RunConfig, *, resume: bool, force: bool) -> None:
@@ -27,28 +32,74 @@ def open_folder(folder: RunFolder, config: RunConfig, *, resume: bool, force: bo
         if shutil.disk_usage(folder.root).free < LEAST_FREE_BYTES:
             raise StorageError("disk_full", f"Less than {LEAST_FREE_BYTES >> 20} MiB are free where the run is kept.")
         if folder.config.exists():
-            if not resume:
-                raise ConfigError("run_exists", f"{folder.root} holds a run already; resume it or take a new folder.")
-            before = load_config(folder.config)
-            if before.config_hash() != config.config_hash() and not force:
-                raise ConfigError(
-                    "config_changed",
-                    f"The config differs from the one {folder.root.name} was started with; resuming would mix two "
-                    "runs. Take a new folder, or force it.",
-                )
+            _check_taken_up(folder, config, resume=resume, force=force)
         write_durably(folder.config, (config.model_dump_json(indent=1) + "\n").encode())
         folder.cancel.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError("run_folder", f"The run folder {folder.root} cannot be used: {error}.") from error
 
 
+def holds_training(folder: RunFolder) -> bool:
+    """Whether a run folder holds a checkpoint or a result of training; without one nothing is lost by a new start."""
+    products = (folder.adapter, folder.root / "model")
+    return bool(folder.published_checkpoints()) or any(product.exists() for product in products)
+
+
+def _check_taken_up(folder: RunFolder, config: RunConfig, *, resume: bool, force: bool) -> None:
+    begun = holds_training(folder)
+    if not resume and (begun or not folder.result.exists()):  # without a result it may be under way
+        raise ConfigError(
+            "run_exists", f"{folder.root} holds a run already; go on with it by --resume auto, or take a new folder."
+        )
+    before = config_before(folder, force=force) if begun else None
+    changed = changes(before, config) if before else []
+    if changed and not force:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        raise ConfigError(
+            "config_changed",
+            f"The config differs from the one {folder.root.name} was started with: {', '.join(changed[:NAMED])}{more}. "
+            "Resuming would mix two runs. Put this back, take a new folder, or go on as it is now by --force.",
+        )
+
+
+def config_before(folder: RunFolder, *, force: bool) -> RunConfig | None:
+    """The config that a run was started with; one that cannot be read is None under `force`, else a ConfigError."""
+    try:
+        return load_config(folder.config)
+    except ConfigError as error:
+        if force:
+            return None
+        raise ConfigError(
+            error.code,
+            f"{error.message} So it cannot be told how the run was started: take a new folder, or go on with the "
+            "config given now by --force.",
+        ) from error
+
+
+def changes(before: RunConfig, now: RunConfig) -> list[str]:
+    """What differs between two configs and decides the weights, as “training.steps 4 → 8”."""
+    unwatched = before.validation.patience is None and now.validation.patience is None
+    weightless = (*WEIGHTLESS, *["validation."] * unwatched)
+    old, new = flat(before.model_dump(mode="json")), flat(now.model_dump(mode="json"))
+    return [
+        f"{key} {_shown(old.get(key))} → {_shown(new.get(key))}"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key) and not key.startswith(weightless)
+    ]
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def accept_snapshot(folder: RunFolder, path: Path, content_hash: str, *, force: bool) -> None:
     """Write down which snapshot a run is trained on; the result of an earlier attempt goes, this one is on its way.
 
-    Raises ConfigError when the run was started on another, StorageError when it cannot be told on which.
+    Raises ConfigError when training was begun on another, StorageError when it cannot be told on which.
     """
     record = {"folder": str(path.resolve()), "content_hash": content_hash}
-    if folder.snapshot.exists() and not force:
+    if folder.snapshot.exists() and holds_training(folder) and not force:
         try:
             before = str(json.loads(folder.snapshot.read_text())["content_hash"])
         except (ValueError, KeyError, TypeError) as error:

@@ -120,7 +120,8 @@ class Telemetry:
                 raise DivergedError(
                     "not_finite",
                     f"The {name.replace('grad_norm', 'gradient')} became {figures[name]} at step {step}. The learning "
-                    "rate is most likely too high, or the compute type too narrow; the last checkpoint is good.",
+                    "rate is most likely too high, or the compute type too narrow: lower optimizer.learning_rate, or "
+                    "set model.dtype to float32.",
                 )
         for name, value in figures.items():
             self._sums[name] += value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -140,7 +141,9 @@ def test_damaged_checkpoints_are_passed_over(config: RunConfig, snapshot_folder:
     assert any("state.safetensors is missing or damaged" in e.message for e in events if e.kind == "warning")
     for _, path in folder.published_checkpoints():
         (path / "state.safetensors").unlink()
-    with pytest.raises(StorageError, match="No checkpoint of this run is whole"):
+    with pytest.raises(
+        StorageError, match=r"No checkpoint of this run is whole: .* Take a new folder, or remove these"
+    ):
         train(snapshot_folder, config, folder.root, resume=True)
     assert read_events(folder.events)[0][-1].kind == "failed"
 
@@ -151,10 +154,13 @@ def test_changed_runs_are_refused_with_words(config: RunConfig, snapshot_folder:
     short = apply_overrides(config, {"training.steps": 1, "validation.every": 0})
     train(snapshot_folder, short, tmp_path / "run")
     finished = RunFolder(tmp_path / "run").result.read_bytes()
-    with pytest.raises(ConfigError, match="holds a run already"):
+    with pytest.raises(ConfigError, match="holds a run already; go on with it by --resume auto"):
         train(snapshot_folder, short, tmp_path / "run")
-    with pytest.raises(ConfigError, match="differs from the one run was started with"):
-        train(snapshot_folder, config, tmp_path / "run", resume=True)
+    more = apply_overrides(config, {"objective.preference": "dpo", "training.seed": 1, "telemetry.project": "other"})
+    with pytest.raises(ConfigError, match="differs from the one run was started with") as refused:
+        train(snapshot_folder, more, tmp_path / "run", resume=True)
+    named = "objective.preference mask_dpo → dpo, training.steps 1 → 12, training.seed 0 → 1. Resuming"
+    assert named in refused.value.message
     record = json.loads((tmp_path / "run" / "snapshot.json").read_text())
     (tmp_path / "run" / "snapshot.json").write_text(json.dumps({**record, "content_hash": "0" * 64}))
     with pytest.raises(ConfigError, match="was started on snapshot 000000000000"):
@@ -165,15 +171,45 @@ def test_changed_runs_are_refused_with_words(config: RunConfig, snapshot_folder:
     assert RunFolder(tmp_path / "run").result.read_bytes() == finished
 
 
-def test_divergence_is_named(config: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
+def test_a_run_that_failed_before_its_first_checkpoint_begins_again_with_what_was_mended(
+    config: RunConfig, snapshot_folder: Path, tmp_path: Path
+) -> None:
     from trainer.contract.errors import DivergedError
     from trainer.engine import train
 
+    folder = RunFolder(tmp_path / "run")
     wild = apply_overrides(config, {"optimizer.learning_rate": 1e30, "optimizer.warmup_steps": 0})
-    with pytest.raises(DivergedError, match="learning rate"):
-        train(snapshot_folder, wild, tmp_path / "run")
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["exit_code"] == ExitCode.DIVERGED
+    with pytest.raises(DivergedError, match=r"lower optimizer\.learning_rate"):
+        train(snapshot_folder, wild, folder.root)
+    assert (
+        json.loads(folder.result.read_text())["exit_code"] == ExitCode.DIVERGED and not folder.published_checkpoints()
+    )
+    folder.config.write_bytes(folder.config.read_bytes()[:200])
+    short = apply_overrides(config, {"training.steps": 1, "validation.every": 0})
+    assert train(snapshot_folder, short, folder.root).state == "finished"
+    shutil.rmtree(folder.checkpoints)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(snapshot_folder, short, folder.root)
+
+
+def test_a_finished_run_is_trained_longer_by_force_and_shown_otherwise_without(
+    config: RunConfig, snapshot_folder: Path, tmp_path: Path
+) -> None:
+    """A changed length is refused, another grid or log is not; a config.json cut in half stops only the unforced."""
+    from trainer.engine import train
+
+    folder = RunFolder(tmp_path / "run")
+    short = apply_overrides(config, {"training.steps": 1, "validation.every": 0})
+    train(snapshot_folder, short, folder.root)
+    longer = apply_overrides(short, {"training.steps": 2})
+    with pytest.raises(ConfigError, match=r"training\.steps 1 → 2\. Resuming would mix two runs\. .* by --force\."):
+        train(snapshot_folder, longer, folder.root, resume=True)
+    other = {"training.log_every": 7, "checkpoints.keep": 5, "samples.steps": 3, "validation.pairs": 1}
+    assert train(snapshot_folder, apply_overrides(short, other), folder.root, resume=True).step == 1
+    folder.config.write_bytes(folder.config.read_bytes()[:200])
+    with pytest.raises(ConfigError, match=r"config\.json is not valid json.* by --force\."):
+        train(snapshot_folder, longer, folder.root, resume=True)
+    assert train(snapshot_folder, longer, folder.root, resume=True, force=True).step == 2
 
 
 FULL = (
