@@ -57,6 +57,7 @@ from trainer.start import (
     StopRequested,
     accept_snapshot,
     check_processes,
+    check_watched,
     open_folder,
     stop_requests,
 )
@@ -137,6 +138,7 @@ class _Run:
             torch.set_num_threads(config.training.threads)
         torch.manual_seed(config.training.seed)
         snapshot = verify_snapshot(snapshot_folder)
+        check_watched(config, snapshot)
         self.snapshot_hash = snapshot.manifest.content_hash
         self.good = self.processes.once(lambda: last_good(self.folder))
         count = self.processes.count

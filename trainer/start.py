@@ -15,6 +15,7 @@ from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, load_config
 from trainer.contract.errors import ConfigError, StorageError
 from trainer.contract.files import write_durably
+from trainer.contract.snapshot import Snapshot
 from trainer.sinks import flat
 
 LEAST_FREE_BYTES = 64 * 2**20
@@ -116,6 +117,16 @@ def accept_snapshot(folder: RunFolder, path: Path, content_hash: str, *, force: 
             )
     write_durably(folder.snapshot, json.dumps(record, indent=1).encode())
     folder.result.unlink(missing_ok=True)
+
+
+def check_watched(config: RunConfig, snapshot: Snapshot) -> None:
+    """Raise ConfigError when `validation.patience` is to watch held-out pairs and the snapshot has none."""
+    if config.validation.patience and not snapshot.pairs_of("validation"):
+        raise ConfigError(
+            "nothing_to_watch",
+            "validation.patience watches held-out pairs, but the snapshot has no pair in its validation split: set it "
+            "to null, or freeze a snapshot with held-out subjects.",
+        )
 
 
 def check_processes(before: int, now: int, *, force: bool) -> None:

@@ -212,6 +212,21 @@ def test_a_finished_run_is_trained_longer_by_force_and_shown_otherwise_without(
     assert train(snapshot_folder, longer, folder.root, resume=True, force=True).step == 2
 
 
+def test_patience_without_held_out_pairs_is_refused(config: RunConfig, snapshot_folder: Path, tmp_path: Path) -> None:
+    from trainer.contract.snapshot import ConditionInput, PairInput, read_snapshot, write_snapshot
+    from trainer.engine import train
+
+    small = read_snapshot(snapshot_folder)
+    row, pair = small.conditions[0], small.pairs_of("train")[0]
+    data = {name: small.path(name).read_bytes() for name in (row.image, row.mask, pair.win, pair.lose)}
+    condition = ConditionInput(row.condition_id, "s", "train", row.prompt, data[row.image], data[row.mask])
+    judged = PairInput("p", row.condition_id, data[pair.win], data[pair.lose], "w", "l", 0.9)
+    write_snapshot(tmp_path / "one", name="one", rules={}, conditions=[condition], pairs=[judged], winners=[])
+    watched = apply_overrides(config, {"validation.patience": 1})
+    with pytest.raises(ConfigError, match=r"validation\.patience watches held-out pairs, but the snapshot has no pair"):
+        train(tmp_path / "one", watched, tmp_path / "run")
+
+
 FULL = (
     OSError(errno.ENOSPC, "No space left on device", "state.safetensors"),
     SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
