@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from trainer.contract.errors import ConfigError
 from trainer.contract.files import sha256_bytes
@@ -145,6 +145,11 @@ class TelemetryConfig(Section):
     """Weights & Biases: offline writes under the run folder, to be synchronised later."""
     project: str = Field("inpaintdpo", min_length=1)
     """MLflow's experiment, the project at Weights & Biases."""
+
+    @field_validator("wandb", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return "off" if value is False else value  # YAML reads a bare `off` as false
 
 
 class RunConfig(Section):

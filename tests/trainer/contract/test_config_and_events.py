@@ -69,6 +69,15 @@ def test_a_broken_file_is_named_in_one_line(name: str, text: str, tmp_path: Path
     assert "\n" not in caught.value.message
 
 
+def test_yaml_may_turn_wandb_off_in_the_defaults_own_word(tmp_path: Path) -> None:
+    for word, meant in (("off", "off"), ("false", "off"), ("online", "online")):
+        (tmp_path / "a.yaml").write_text(f"telemetry:\n  wandb: {word}\n")
+        assert load_config(tmp_path / "a.yaml").telemetry.wandb == meant
+    (tmp_path / "a.yaml").write_text("telemetry:\n  wandb: on\n")
+    with pytest.raises(ConfigError, match=r"telemetry.wandb: Input should be 'off', 'offline' or 'online', got True"):
+        load_config(tmp_path / "a.yaml")
+
+
 def test_overrides_and_hash() -> None:
     base = recipe_config("spatialworld_demo")
     assert apply_overrides(base, []).config_hash() == base.config_hash()
