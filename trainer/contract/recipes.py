@@ -137,7 +137,10 @@ FAMILIES: dict[str, tuple[str, Callable[[int], RunConfig], int]] = {
 
 
 def debug(family: str) -> RunConfig:
-    """A family's own recipe on its tiny random-weight variant, for a few steps: proves the path, teaches nothing."""
+    """A family's own recipe on its tiny random-weight variant, for a few steps at a rate that moves its figures.
+
+    It proves the path; weights that know nothing learn nothing of use.
+    """
     _, make, size = FAMILIES[family]
     config = make(size)
     return config.model_copy(
@@ -145,6 +148,7 @@ def debug(family: str) -> RunConfig:
             "recipe": f"{family}_debug",
             "model": ModelConfig(base=f"{family}_debug"),
             "lora": LoraConfig(rank=4, targets="attention_mlp"),
+            "optimizer": OptimizerConfig(learning_rate=5e-3),
             "training": TrainingConfig(steps=4, pairs_per_step=2, micro_batch=1, log_every=1, threads=1),
             "validation": ValidationConfig(every=2, pairs=2),
             "samples": SamplesConfig(every=2, conditions=2, steps=2, guidance=config.samples.guidance),

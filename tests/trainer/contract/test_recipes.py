@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from pathlib import Path
 
 import pytest
 
 from trainer.backbones.families import FAMILIES as KNOWN_FAMILIES
 from trainer.cli import main
-from trainer.contract.config import TrainingConfig
+from trainer.contract.checkpoint import RunFolder
+from trainer.contract.config import TrainingConfig, apply_overrides
 from trainer.contract.errors import ConfigError, ExitCode
+from trainer.contract.events import Metrics, Validation, read_events
 from trainer.contract.fits import FITS
 from trainer.contract.recipes import FAMILIES, RECIPES, needs_of, recipe_config
 
@@ -21,6 +25,19 @@ def test_every_family_has_both_sizes_and_a_debug_recipe() -> None:
         assert (RECIPES[family].size, RECIPES[f"{family}_{other}"].size) == (own, other)
         assert recipe_config(f"{family}_debug").model.base == f"{family}_debug"
         assert recipe_config(family).model.base == recipe_config(f"{family}_{other}").model.base
+
+
+def test_a_debug_recipe_is_seen_to_learn(snapshot_folder: Path, tmp_path: Path) -> None:
+    from trainer.engine import train
+
+    config = apply_overrides(recipe_config("flux_fill_debug"), {"samples.every": 0, "model.dtype": "float32"})
+    assert train(snapshot_folder, config, tmp_path / "run").state == "finished"
+    events = read_events(RunFolder(tmp_path / "run").events)[0]
+    losses = [event.values["loss_preference"] for event in events if isinstance(event, Metrics)]
+    held_out = [event.values for event in events if isinstance(event, Validation)]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
+    assert min(abs(loss - losses[0]) for loss in losses[1:]) > 0.02
+    assert held_out[0]["margin"] == 0 and abs(held_out[-1]["margin"]) > 0.02 and held_out[-1]["d_win"] < -1e-4
 
 
 def test_bases_of_recipes_can_be_planned_without_a_network() -> None:
