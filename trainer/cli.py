@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from trainer.console import Console
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, apply_overrides, load_config
-from trainer.contract.errors import CancelledError, ConfigError, ExitCode, TrainerError, disk_problem
+from trainer.contract.errors import (
+    CancelledError,
+    ConfigError,
+    ExitCode,
+    SnapshotError,
+    TrainerError,
+    disk_problem,
+)
 from trainer.contract.recipes import RECIPES, recipe_config
 
 if TYPE_CHECKING:
@@ -170,23 +177,25 @@ def _plan(commands: Any) -> None:
         "read, only the base's configs. `fit` says what to set so that it fits this machine.",
     )  # fmt: skip
     _config_options(parser)
-    parser.add_argument("--snapshot", type=Path, metavar="DIR", help="take its image size and number of pairs")
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the images, without a snapshot")
+    images = parser.add_mutually_exclusive_group()
+    images.add_argument("--snapshot", type=Path, metavar="DIR", help="take its image size and number of pairs")
+    images.add_argument("--size", type=int, metavar="PIXELS", help="side of the images, without a snapshot")
     parser.add_argument("--cards", action="store_true", help="say what fits cards of 24, 48, 80 and 140 GB instead")
 
 
-def _load(options: argparse.Namespace) -> Load:
+def _load(options: argparse.Namespace, config: RunConfig) -> Load:
     from trainer.contract.snapshot import read_snapshot
-    from trainer.planning.predict import Load, load_of
+    from trainer.planning.predict import load_of, load_of_size
 
     if options.snapshot:
-        return load_of(read_snapshot(options.snapshot))
-    side = options.size or (RECIPES[options.recipe].size if options.recipe else 1024)
-    return Load(side, side, 0)
+        return load_of(read_snapshot(options.snapshot), config)
+    usual = RECIPES[options.recipe].size if options.recipe else 1024
+    return load_of_size(usual if options.size is None else options.size, config)
 
 
 def _run_plan(options: argparse.Namespace) -> int:
-    config, load = _config(options), _load(options)
+    config = _config(options)
+    load = _load(options, config)
     from trainer.planning.fit import fit, fitted_cards
     from trainer.planning.machine import this_machine
     from trainer.planning.predict import predict
@@ -270,7 +279,11 @@ def _planned(options: argparse.Namespace, config: RunConfig, snapshot: Snapshot)
     from trainer.planning.machine import this_machine
     from trainer.planning.predict import load_of, predict
 
-    load, machine = load_of(snapshot), this_machine()
+    try:
+        load = load_of(snapshot, config)
+    except SnapshotError:
+        return config, {}  # the run refuses it as well, and leaves its words in the run folder
+    machine = this_machine()
     if options.fit:
         config = apply_overrides(config, fit(config, load, machine).overrides)
     return config, predict(config, load, machine)

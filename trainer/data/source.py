@@ -127,9 +127,10 @@ class TrainingData:
         """Encode the texts, conditions and images of training and validation, and these crops of CAPO.
 
         `progress(done, total)` is called before the first batch and after each one, where anything is missing. Several
-        processes share the batches out, and report each round of theirs together.
+        processes share the batches out, and report each round of theirs together. Raises SnapshotError for images of a
+        size that the model cannot take.
         """
-        self._check_sizes([*self.conditions, *self._shown])
+        check_sizes(self.snapshot.conditions, self._backbone.pixel_multiple)
         batches = list(self._batches(crops))
         # Another run may write into the folder meanwhile: the first process's word holds, or their rounds would differ.
         missing = set(processes.once(lambda: self._store.missing(item.key for batch in batches for item in batch)))
@@ -216,16 +217,6 @@ class TrainingData:
         pixels = to_tensor([self._cropped(image, window) for image, window in zip(images, windows, strict=True)])
         return _unstacked(self._backbone.encode_condition(pixels, masks), len(batch))
 
-    def _check_sizes(self, conditions: Iterable[Condition]) -> None:
-        multiple = self._backbone.pixel_multiple
-        for row in conditions:
-            if row.width % multiple or row.height % multiple:
-                raise SnapshotError(
-                    "size_multiple",
-                    f"conditions.parquet ({row.condition_id}): {row.width}x{row.height} pixels, but this model needs "
-                    f"multiples of {multiple}.",
-                )
-
     # --- pixels -----------------------------------------------------------------------------------------------------
 
     def _load(self, path: str, mode: str) -> Pixels:
@@ -311,6 +302,25 @@ class TrainingData:
         cells = [min(float(region.sum()), float((1 - region).sum())) for region in regions]
         thinnest = self.conditions[cells.index(min(cells))].condition_id
         return Coverage(float(np.mean(shares)), min(shares), max(shares), min(cells), thinnest)
+
+
+def check_sizes(conditions: Iterable[Condition], multiple: int) -> None:
+    """Raise SnapshotError naming the first row of conditions.parquet (from 0) whose sides are no multiples of so many
+    pixels."""
+    for index, row in enumerate(conditions):
+        if row.width % multiple or row.height % multiple:
+            sizes = zip(fitting_sides(row.width, multiple), fitting_sides(row.height, multiple), strict=True)
+            near = [f"{width}x{height}" for width, height in sizes if width and height]
+            raise SnapshotError(
+                "size_multiple",
+                f"conditions.parquet row {index} ({row.condition_id}): {row.width}x{row.height} pixels, but this model "
+                f"needs multiples of {multiple}: resize or crop to {' or '.join(near)} before importing.",
+            )
+
+
+def fitting_sides(side: int, multiple: int) -> tuple[int, int]:
+    """The multiples of `multiple` next to a side in pixels: at most as large (0 for less than one), and at least."""
+    return side // multiple * multiple, -(-side // multiple) * multiple
 
 
 def _unstacked(tensors: Tensors, count: int) -> list[Tensors]:

@@ -16,11 +16,14 @@ import torch
 
 from trainer.backbones.load import compute_type
 from trainer.contract.config import RunConfig
+from trainer.contract.errors import ConfigError
 from trainer.contract.snapshot import Snapshot
 from trainer.data.rows import slots_of
+from trainer.data.source import check_sizes, fitting_sides
 from trainer.planning.architecture import Architecture, architecture_of
 from trainer.planning.machine import Machine, Rates, measure_rates
 from trainer.planning.rehearse import rehearse, threads
+from trainer.planning.shadow import pixel_multiple
 from trainer.planning.simulate import Walk, walk
 
 MOMENTS = 2
@@ -37,21 +40,39 @@ UPDATE_KERNELS = 12
 
 @dataclass(frozen=True)
 class Load:
-    """What a run asks of a machine: images of `height` x `width` pixels, `pairs` to train on, prompts of at most
-    `words` words."""
+    """What a run asks of a machine: images of `height` x `width` pixels, `pairs` to train on (None: not known), prompts
+    of at most `words` words."""
 
     height: int
     width: int
-    pairs: int
+    pairs: int | None
     words: int = 24
 
 
-def load_of(snapshot: Snapshot) -> Load:
-    """The load of a snapshot: its largest training images, which decide the memory."""
+def load_of(snapshot: Snapshot, config: RunConfig) -> Load:
+    """The load of a snapshot: its largest training images, which decide the memory.
+
+    Raises SnapshotError where the config's model cannot take an image's size, ModelError where the base's configs
+    cannot be found.
+    """
+    check_sizes(snapshot.conditions, _pixel_multiple(config))
     pairs = snapshot.pairs_of("train")
     rows = [snapshot.by_id[pair.condition_id] for pair in pairs] or list(snapshot.conditions)
     largest = max(rows, key=lambda row: row.width * row.height)
     return Load(largest.height, largest.width, len(pairs), max(len(row.prompt.split()) for row in rows))
+
+
+def load_of_size(side: int, config: RunConfig) -> Load:
+    """The load of square images without a snapshot. Raises ConfigError for a side that the model cannot take."""
+    multiple = _pixel_multiple(config)
+    if side < 1 or side % multiple:
+        near = sorted({found for found in fitting_sides(side, multiple) if found > 0} or {multiple})
+        raise ConfigError(
+            "size_multiple",
+            f"--size {side}: this model needs images whose sides are multiples of {multiple} pixels: take "
+            f"{' or '.join(map(str, near))}.",
+        )
+    return Load(side, side, None)
 
 
 @dataclass(frozen=True)
@@ -101,9 +122,10 @@ def predict(config: RunConfig, load: Load, machine: Machine, *, baseline: int | 
         "forwards": rows.forwards,
         "trainable_parameters": walked.trained,
         "steps": steps,
-        "train_pairs": load.pairs,
-        "epochs": steps * config.training.pairs_per_step / max(1, load.pairs),
     }
+    if load.pairs is not None:
+        seen = steps * config.training.pairs_per_step
+        values |= {"train_pairs": load.pairs, "epochs": seen / max(1, load.pairs)}
     if seconds:
         values |= {"seconds_per_step": seconds, "pairs_per_second": config.training.pairs_per_step / seconds}
     return {name: float(value) for name, value in values.items()}
@@ -131,6 +153,10 @@ def encoder_parameters(config: RunConfig) -> int:
 @lru_cache(maxsize=8)
 def _architecture(base: str, revision: str | None) -> Architecture:
     return architecture_of(base, revision)
+
+
+def _pixel_multiple(config: RunConfig) -> int:
+    return pixel_multiple(_architecture(config.model.base, config.model.revision))
 
 
 def walk_of(config: RunConfig, load: Load, machine: Machine) -> Walk:

@@ -112,6 +112,12 @@ def _scale(vae: Any) -> int:
     return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
+def pixel_multiple(architecture: Architecture) -> int:
+    """The number of pixels of which an image's sides must be multiples, as the family's backbone has it."""
+    with shadow_mode():
+        return _scale(_part("vae", architecture, torch.float32)) * architecture.family.load_class().patch
+
+
 def _part(name: str, architecture: Architecture, stored: torch.dtype) -> Any:
     part = architecture.parts[name]
     kind = part.load_class()

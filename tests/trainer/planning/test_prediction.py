@@ -12,10 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainer.backbones.families import FAMILIES
 from trainer.contract.config import RunConfig, apply_overrides
 from trainer.contract.errors import ConfigError
+from trainer.planning.architecture import architecture_of
 from trainer.planning.fit import fit
 from trainer.planning.machine import Machine, Rates, card, this_machine
 from trainer.planning.meter import CPU_ATTENTION, Meter, Operation
 from trainer.planning.predict import Load, predict, rows_of
+from trainer.planning.shadow import pixel_multiple
 from trainer.planning.simulate import Walk
 
 SIDE = 64
@@ -82,6 +84,7 @@ def test_flops_memory_and_sizes_agree_with_the_model(family: str) -> None:
     assert meter.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
     kept = sum(value.nbytes for each in given for value in (each.values() if isinstance(each, dict) else [each]))
     assert predicted["activation_bytes"] == pytest.approx(meter.peak + kept, rel=0.15)
+    assert pixel_multiple(architecture_of(f"{family}_debug")) == backbone.pixel_multiple
     sizes = backbone.sizes()
     assert predicted["trainable_parameters"] == sizes["adapter"]
     frozen = 4 * sum(size for name, size in sizes.items() if name != "adapter")
