@@ -55,12 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
         if problem := disk_problem(error):
             return _tell(problem, options)
         traceback.print_exc()
+        if options.json:
+            _tell_programs("unforeseen", f"{type(error).__name__}: {error}")
         return int(ExitCode.FAILED)
+
+
+def _tell_programs(code: str, message: str) -> None:
+    print(json.dumps({"error": code, "message": message}))
 
 
 def _tell(error: TrainerError, options: argparse.Namespace) -> int:
     if options.json:
-        print(json.dumps({"error": error.code, "message": error.message}))
+        _tell_programs(error.code, error.message)
     print(f"{error.code}: {error.message}", file=sys.stderr)
     return int(error.exit_code)
 
@@ -81,8 +87,18 @@ def _prepare_process() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
+    """Ends a wrong command line with its exit code, and with a line of JSON where the line asks for one."""
+
+    _json = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._json = "--json" in (sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
+        if self._json:
+            _tell_programs("command_line", message)
         self.exit(int(ExitCode.BAD_CONFIG), f"{self.prog}: {message}\n")
 
 

@@ -96,6 +96,32 @@ def test_a_wrong_command_line_is_a_bad_config(capsys: pytest.CaptureFixture[str]
     assert caught.value.code == ExitCode.BAD_CONFIG
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        (["--recipe", "nothing"], "command_line", "invalid choice: 'nothing'"),
+        (["--recipe", "flux_fill_debug", "--sise", "64"], "command_line", "unrecognized arguments: --sise 64"),
+        ([], "command_line", "one of the arguments --recipe --config is required"),
+        (["--recipe", "flux_fill_debug", "--set", "lora.rank=0"], "config_invalid", "lora.rank"),
+    ],
+)
+def test_programs_are_told_of_a_bad_command_in_json(
+    options: list[str], error: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(arguments: list[str]) -> int:
+        try:
+            return main(arguments)
+        except SystemExit as ended:
+            return int(ended.code or 0)
+
+    assert run(["plan", *options, "--json"]) == ExitCode.BAD_CONFIG
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told["error"] == error and words in told["message"] and words in err
+    assert run(["plan", *options]) == ExitCode.BAD_CONFIG
+    assert capsys.readouterr().out == ""
+
+
 def test_a_damaged_snapshot_is_named(
     smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
