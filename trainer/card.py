@@ -53,7 +53,7 @@ def licence_of(base: str) -> str:
 
 
 def model_card(folder: RunFolder, config: RunConfig, snapshot: Snapshot, step: int) -> str:
-    """The card of a run's result after `step` steps, in Markdown with the front matter that model hubs read."""
+    """The card of a run's result, the weights after `step` steps: Markdown with the front matter that hubs read."""
     licence = licence_of(config.model.base)
     front = {
         "base_model": config.model.base,
@@ -65,7 +65,7 @@ def model_card(folder: RunFolder, config: RunConfig, snapshot: Snapshot, step: i
     sections = (
         ("What this is", _what(config, step, licence)),
         ("Data and the judgments behind it", _data(snapshot)),
-        ("Results", _results(read_events(folder.events)[0])),
+        ("Results", _results([event for event in read_events(folder.events)[0] if event.step <= step])),
         ("Use", _use(config)),
         ("Config", f"```json\n{json.dumps(config.model_dump(mode='json'), indent=1)}\n```"),
     )

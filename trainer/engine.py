@@ -61,7 +61,7 @@ from trainer.start import (
     open_folder,
     stop_requests,
 )
-from trainer.telemetry import SilentTelemetry, Telemetry, peak_memory_bytes
+from trainer.telemetry import SilentTelemetry, Telemetry, check_finite, peak_memory_bytes
 from trainer.terms import Errors, StepCounts, Terms, combine, counts_of, errors_of
 
 if TYPE_CHECKING:
@@ -230,7 +230,8 @@ class _Run:
             self.telemetry.emit(Warn(step=self.step, code="mask_thin", message=warning))
         with metered() if self.predicted and self.processes.count == 1 else nullcontext() as meter:
             batch, layout, terms = self._first_forward()
-        self.telemetry.expect(self.predicted, {"flops_per_forward": meter.flops} if meter else {})
+        measured = {"flops_per_forward": meter.flops} if meter else {}
+        self.telemetry.expect(self.predicted, measured, self.processes.count)
         try:
             found |= check_model(self.backbone, batch, layout, terms, frozen=self._has_frozen_model())
         except TrainerError as error:
@@ -267,8 +268,8 @@ class _Run:
                 telemetry.flush(self.step)
             self._look()
             if due:
-                self._save()
-                telemetry.restart_clock()
+                with telemetry.paused():
+                    self._save()
         return self._finish()
 
     def _train_step(self) -> dict[str, float]:
@@ -316,14 +317,14 @@ class _Run:
         sampling = sample and (self.step % sample == 0 or last) and bool(self.grid)
         if not validating and not sampling:
             return
-        with self.policy.shown():
+        with self.telemetry.paused(), self.policy.shown():
             if validating:
                 found = self.processes.agree(self.held_out.measure(self.step, GUIDANCE))
+                check_finite(self.step, found.values, found.values)
                 self.telemetry.emit(found)
                 self.policy.early_stop.look(self.step, found.values, self.policy.parameters)
             if sampling:
                 self.telemetry.emit(self.grid.draw(self.step, self.folder, write=self.main))
-        self.telemetry.restart_clock()
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.folder.root).as_posix()
@@ -356,13 +357,14 @@ class _Run:
         return self._result("cancelled", ExitCode.CANCELLED, message=f"Stopped by {reason}.")
 
     def _finish(self) -> RunResult:
-        full = self.config.training.method == "full"
-        card = model_card(self.folder, self.config, self.snapshot, self.step)
+        full, early = self.config.training.method == "full", self.policy.early_stop
+        self.telemetry.flush(self.step)
+        card = model_card(self.folder, self.config, self.snapshot, int(early.state.get("best_step", self.step)))
         path = publish(self.folder, self.policy, base_folder(self.config) if full else None, card, write=self.main)
         self.processes.wait()
         if self.main:
             shutil.rmtree(self.folder.cache, ignore_errors=True)
-        values, early = {"peak_memory_bytes": peak_memory_bytes()}, self.policy.early_stop
+        values = {"peak_memory_bytes": peak_memory_bytes()}
         if early.state:
             values |= {"best_step": early.state["best_step"], "stopped_early": float(early.due)}
         product = {self.policy.product: path.name}

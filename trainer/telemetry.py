@@ -7,7 +7,8 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trainer.contract.errors import DivergedError
@@ -50,6 +51,18 @@ def utilisation(flops: float | None, seconds: float) -> float | None:
     return flops / (seconds * peak) if peak else None
 
 
+def check_finite(step: int, values: Mapping[str, float], names: Iterable[str]) -> None:
+    """Raise DivergedError for the first of the named values that is no number."""
+    for name in names:
+        if not math.isfinite(values[name]):
+            raise DivergedError(
+                "not_finite",
+                f"The {name.replace('grad_norm', 'gradient')} became {values[name]} at step {step}. The learning "
+                "rate is most likely too high, or the compute type too narrow: lower optimizer.learning_rate, or "
+                "set model.dtype to float32.",
+            )
+
+
 class Telemetry:
     """Averages figures over the steps of a log window and writes them out."""
 
@@ -61,6 +74,7 @@ class Telemetry:
     def _forget(self) -> None:
         self._predicted: dict[str, float] = {}
         self._measured: dict[str, float] = {}
+        self._processes = 1
         self._sums: dict[str, float] = defaultdict(float)
         self._steps = 0
         self._pairs = 0
@@ -106,23 +120,17 @@ class Telemetry:
             self.emit(Progress(step=step, what=what, done=done, total=total))
             self._told = time.monotonic()
 
-    def expect(self, predicted: Mapping[str, float], measured: Mapping[str, float]) -> None:
+    def expect(self, predicted: Mapping[str, float], measured: Mapping[str, float], processes: int = 1) -> None:
         """Hold a plan's figures against what is measured, once the first log window after step 1 is full.
 
-        `measured` is what is known already (`flops_per_forward`); memory and time are measured here.
+        `measured` is what is known already (`flops_per_forward`); memory and time are measured here. The FLOPs of a
+        step are shared by so many `processes`, each with a card of its own.
         """
-        self._predicted, self._measured = dict(predicted), dict(measured)
+        self._predicted, self._measured, self._processes = dict(predicted), dict(measured), processes
 
     def add(self, step: int, figures: dict[str, float], pairs: int) -> None:
         """Take in the figures of one step. Raises DivergedError for a loss or gradient that is no number."""
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(figures[name]):
-                raise DivergedError(
-                    "not_finite",
-                    f"The {name.replace('grad_norm', 'gradient')} became {figures[name]} at step {step}. The learning "
-                    "rate is most likely too high, or the compute type too narrow: lower optimizer.learning_rate, or "
-                    "set model.dtype to float32.",
-                )
+        check_finite(step, figures, ("loss", "grad_norm"))
         for name, value in figures.items():
             self._sums[name] += value
         self._steps += 1
@@ -139,7 +147,8 @@ class Telemetry:
             "seconds_per_step": seconds / self._steps,
             "peak_memory_bytes": peak_memory_bytes(),
         }
-        if rate := utilisation(self._predicted.get("flops_per_step"), values["seconds_per_step"]):
+        flops = self._predicted.get("flops_per_step", 0.0) / self._processes
+        if rate := utilisation(flops, values["seconds_per_step"]):
             values["model_flops_utilisation"] = rate
         self.emit(Metrics(step=step, values=values))
         self._watch(step, values)
@@ -149,8 +158,15 @@ class Telemetry:
         self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Leave what was done outside the steps (checkpoints, samples) out of the speed."""
+        """Count the speed from now on."""
         self._since = time.monotonic()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what is done between steps (checkpoints, validation, samples) out of the speed."""
+        begun = time.monotonic()
+        yield
+        self._since += time.monotonic() - begun
 
     def _watch(self, step: int, values: dict[str, float]) -> None:
         worse = values.get("d_win", 0.0) > 0 and values.get("accuracy", 0.0) > 0.95

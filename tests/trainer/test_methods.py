@@ -127,11 +127,15 @@ def test_early_stop_publishes_the_best_weights(smoke: RunConfig, snapshot_folder
     """A learning rate this high makes held-out pairs worse at once: the base's weights stay the best."""
     patience = {"validation.every": 1, "validation.patience": 2, "validation.watch": "loss_preference"}
     wild = {"optimizer.learning_rate": 0.3, "optimizer.warmup_steps": 0, "training.steps": 30, "objective.beta": 1.0}
-    result, folder = run(snapshot_folder, settings(smoke, **patience, **wild), tmp_path / "run")
+    config = settings(smoke, **patience, **wild, **{"training.log_every": 20, "checkpoints.every": 20})
+    result, folder = run(snapshot_folder, config, tmp_path / "run")
     looks = [event.values["loss_preference"] for event in read_events(folder.events)[0] if event.kind == "validation"]
     best = min(range(len(looks)), key=looks.__getitem__)
     assert result.step < 30 and result.step == best + 2 and len(looks) == result.step + 1
     assert result.values["best_step"] == best and result.values["stopped_early"] == 1
+    card = (folder.adapter / "README.md").read_text()
+    assert f"trained for {best} steps" in card and f"after step {best}:" in card
+    assert [event.step for event in read_events(folder.events)[0] if event.kind == "metrics"] == [result.step]
     manifest = (
         json.loads((folder.checkpoint(result.step) / "manifest.json").read_text())
         if (folder.checkpoint(result.step).exists())

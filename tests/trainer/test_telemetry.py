@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -160,6 +161,33 @@ def test_health_is_named(tmp_path: Path) -> None:
     warned = [event for event in read_events(events)[0] if event.kind == "warning"]
     assert [(event.code, event.step) for event in warned] == [("winner_gets_worse", WORSE_IN_A_ROW + 1)]
     assert all(math.isfinite(v) for e in read_events(events)[0] if isinstance(e, Metrics) for v in e.values.values())
+
+
+def test_what_is_done_between_the_steps_of_a_window_is_left_out_of_the_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("trainer.telemetry.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with EventWriter(tmp_path / "events.jsonl") as writer:
+        telemetry = Telemetry(writer, [])
+        for step in (1, 2, 3, 4):
+            now[0] += 2.0
+            telemetry.add(step, {"loss": 0.7, "grad_norm": 1.0}, 8)
+            with telemetry.paused():
+                now[0] += 100.0
+        telemetry.flush(4)
+    (told,) = [event.values for event in read_events(tmp_path / "events.jsonl")[0] if isinstance(event, Metrics)]
+    assert (told["seconds_per_step"], told["pairs_per_second"]) == (2.0, 4.0)
+
+
+def test_a_validation_that_is_no_number_ends_the_run_as_diverged(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path
+) -> None:
+    from trainer.engine import train
+
+    values = {"optimizer.learning_rate": 1e19, "optimizer.warmup_steps": 0, "validation.every": 1}
+    with pytest.raises(DivergedError, match="at step 1"):
+        train(snapshot_folder, apply_overrides(smoke, values), tmp_path / "run")
 
 
 class Gone:
