@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 from trainer import __version__
+from trainer.backbones.families import DEBUG_SUFFIX, FAMILIES, SPATIALWORLD, Base, resolve_base
 from trainer.contract.events import Event, Metrics, Sample, Validation, read_events
 
 if TYPE_CHECKING:
+    from trainer.backbones.protocol import Backbone
     from trainer.contract.checkpoint import RunFolder
     from trainer.contract.config import RunConfig
     from trainer.contract.snapshot import Snapshot
@@ -52,30 +55,31 @@ def licence_of(base: str) -> str:
     return LICENCES.get(place, UNKNOWN_LICENCE)
 
 
-def model_card(folder: RunFolder, config: RunConfig, snapshot: Snapshot, step: int) -> str:
+def model_card(folder: RunFolder, config: RunConfig, snapshot: Snapshot, step: int, backbone: Backbone) -> str:
     """The card of a run's result, the weights after `step` steps: Markdown with the front matter that hubs read."""
-    licence = licence_of(config.model.base)
+    licence, parts = licence_of(config.model.base), config.model.base.split("+")
+    hub_ids = [part for part in parts if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", part) and not Path(part).is_dir()]
     front = {
-        "base_model": config.model.base,
+        **({"base_model": hub_ids} if hub_ids else {}),
         "library_name": "diffusers",
         "license": "other",
         "license_name": licence,
         "tags": ["lora" if config.training.method == "lora" else "full-fine-tuning", "inpainting", "preference"],
     }
     sections = (
-        ("What this is", _what(config, step, licence)),
+        ("What this is", _what(config, step, licence, backbone)),
         ("Data and the judgments behind it", _data(snapshot)),
         ("Results", _results([event for event in read_events(folder.events)[0] if event.step <= step])),
-        ("Use", _use(config)),
+        ("Use", f"{_use(config, backbone)}\n\nMade with trainer {__version__}."),
         ("Config", f"```json\n{json.dumps(config.model_dump(mode='json'), indent=1)}\n```"),
     )
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
-    title = f"{config.model.base.rpartition('/')[2]} tuned on {snapshot.manifest.name}"
+    title = f"{' + '.join(Path(part).name for part in parts)} tuned on {snapshot.manifest.name}"
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# {title}\n\n{body}\n"
 
 
-def _what(config: RunConfig, step: int, licence: str) -> str:
-    kind = f"A LoRA of rank {config.lora.rank}" if config.training.method == "lora" else "A fully fine-tuned model"
+def _what(config: RunConfig, step: int, licence: str, backbone: Backbone) -> str:
+    kind = f"A LoRA of rank {_rank(backbone)}" if config.training.method == "lora" else "A fully fine-tuned model"
     before = f", continued from the adapter `{config.model.adapter}`" if config.model.adapter else ""
     told = (
         f"The base's licence is *{licence}* and goes on to hold for this."
@@ -128,12 +132,49 @@ def _results(events: list[Event]) -> str:
     return "\n\n".join(lines)
 
 
-def _use(config: RunConfig) -> str:
-    base = config.model.base.partition("+")[0]
-    if config.training.method == "full":
-        return "```python\npipeline = DiffusionPipeline.from_pretrained(FOLDER)\n```"
-    return (
-        f'```python\npipeline = DiffusionPipeline.from_pretrained("{base}")\n'
-        "pipeline.load_lora_weights(FOLDER)  # alpha/rank is folded in\n```\n\n"
-        f"Made with trainer {__version__}."
+def _rank(backbone: Backbone) -> str:
+    """The trained LoRA's own, which is not the config's where another adapter was continued."""
+    ranks = sorted({weight.shape[0] for name, weight in backbone.trainable().items() if ".lora_A." in name})
+    return f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
+
+
+def _use(config: RunConfig, backbone: Backbone) -> str:
+    """How to draw with the result: in Python, or by the trainer where only that knows the base's name."""
+    name, full = config.model.base, config.training.method == "full"
+    if not full and (name == SPATIALWORLD or name.removesuffix(DEBUG_SUFFIX) in FAMILIES):
+        return (
+            "```sh\npython -m trainer sample --config CONFIG --snapshot SNAPSHOT --adapter FOLDER --out IMAGES\n```\n\n"
+            "FOLDER is where this card lies, CONFIG a file of the config below, SNAPSHOT has the conditions to draw."
+        )
+    path, _, controlnet = name.partition("+")
+    base = resolve_base(name) if full else Base(path, controlnet or None)
+    code = _python("FOLDER" if full else base.path, base.controlnet, config.model.revision, backbone)
+    if not full:
+        code += '\npipeline.load_lora_weights("FOLDER")  # alpha/rank is folded in'
+    return f"```python\n{code}\n```\n\nFOLDER is where this card lies."
+
+
+def _python(path: str, controlnet: str | None, revision: str | None, backbone: Backbone) -> str:
+    """The lines that load `path` as the family does, with its ControlNet."""
+    kinds: list[type] = [FAMILIES[backbone.family].load_class().pipeline_class]
+    options = f", revision={json.dumps(revision)}" if revision and path != "FOLDER" else ""
+    lines = []
+    if controlnet:
+        model = backbone.predictors()[1]
+        kinds.append(type(model))
+        extra = ", extra_conditioning_channels=1" if "extra_conditioning_channels" in model.config else ""
+        lines = [f"controlnet = {kinds[1].__name__}.from_pretrained({json.dumps(controlnet)}{extra})"]
+        options += ", controlnet=controlnet"
+    modules = ["diffusers" if kind.__module__.startswith("diffusers.") else kind.__module__ for kind in kinds]
+    imports = {
+        module: ", ".join(sorted(kind.__name__ for kind, its in zip(kinds, modules, strict=True) if its == module))
+        for module in modules
+    }
+    return "\n".join(
+        (
+            *(f"from {module} import {names}" for module, names in imports.items()),
+            "",
+            *lines,
+            f"pipeline = {kinds[0].__name__}.from_pretrained({json.dumps(path)}{options})",
+        )
     )

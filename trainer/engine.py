@@ -359,7 +359,8 @@ class _Run:
     def _finish(self) -> RunResult:
         full, early = self.config.training.method == "full", self.policy.early_stop
         self.telemetry.flush(self.step)
-        card = model_card(self.folder, self.config, self.snapshot, int(early.state.get("best_step", self.step)))
+        published = int(early.state.get("best_step", self.step))
+        card = model_card(self.folder, self.config, self.snapshot, published, self.backbone)
         path = publish(self.folder, self.policy, base_folder(self.config) if full else None, card, write=self.main)
         self.processes.wait()
         if self.main:

@@ -99,7 +99,8 @@ def test_the_card_tells_data_judgments_results_and_licence(
     options = ["train", "--config", str(config), "--snapshot", str(snapshot_folder), "--out", str(run.root), "--fit"]
     assert main(options) == ExitCode.FINISHED
     _, front, body = (run.adapter / CARD).read_text().split("---\n", 2)
-    assert yaml.safe_load(front)["base_model"] == smoke.model.base
+    assert yaml.safe_load(front)["library_name"] == "diffusers"
+    assert f'FluxFillPipeline.from_pretrained("{smoke.model.base}")' in body
     record = json.loads(run.snapshot.read_text())
     beta = f'"beta": {smoke.objective.beta}'
     assert record["content_hash"] in body and "9 pairs" in body and "D_w" in body and beta in body
