@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -374,11 +374,9 @@ class _Run:
 
     def fail(self, code: str, message: str, exit_code: ExitCode) -> None:
         """Leave the error in stream, sinks and result.json; what was refused leaves an earlier result."""
-        try:
+        with suppress(OSError):  # a full disk has no room for the words either; the exit code still tells
             self.telemetry.end(Failed(step=self.step, code=code, message=message, exit_code=int(exit_code)))
             self._result("failed", exit_code, message=message)
-        except OSError:
-            return  # a full disk has no room for the words either; the exit code still tells
 
     def _result(
         self,
