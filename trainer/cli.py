@@ -33,6 +33,7 @@ from trainer.contract.recipes import RECIPES, recipe_config
 if TYPE_CHECKING:
     from trainer.contract.sampling import SampleRequest
     from trainer.contract.snapshot import Snapshot
+    from trainer.planning.fit import Fit
     from trainer.planning.predict import Load
 
 EXITS = "exit codes: " + ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
@@ -215,18 +216,31 @@ def _run_plan(options: argparse.Namespace) -> int:
     from trainer.planning.fit import fit, fitted_cards
     from trainer.planning.machine import this_machine
     from trainer.planning.predict import predict
+    from trainer.planning.words import cards_in_words, plan_in_words
 
     if options.cards:
-        chosen = fitted_cards(config, load)
-        return _answer(options, chosen, "\n".join(f"{card:4} GB  {values}" for card, values in chosen.items()))
+        fits = fitted_cards(config, load)
+        short = {
+            size: found and {key.removeprefix("training."): value for key, value in found.overrides.items()}
+            for size, found in fits.items()
+        }
+        return _answer(options, short, cards_in_words(fits))
     machine = this_machine()
     values = predict(config, load, machine)
+    chosen: Fit | None = None
+    problem, picked = "", dict[str, float]()
     try:
-        chosen = fit(config, load, machine).overrides
+        chosen = fit(config, load, machine)
+        fitted, held = apply_overrides(config, chosen.overrides), int(values["baseline_bytes"])
+        picked = predict(fitted, load, machine, baseline=held) if chosen.changes else values
     except ConfigError as error:
-        chosen = {"does_not_fit": error.message}
-    told = {"config_hash": config.config_hash(), "machine": machine.name, **values, "fit": chosen}
-    return _answer(options, told, f"{_table(values)}\nfit for {machine.name}: {chosen}")
+        problem = error.message
+    told = {
+        "config_hash": config.config_hash(), "machine": machine.name, "machine_bytes": machine.memory, **values,
+        "fit": chosen.overrides if chosen else {"does_not_fit": problem},
+        "fit_why": chosen.why if chosen else None, "fit_values": picked,
+    }  # fmt: skip
+    return _answer(options, told, plan_in_words(config, load, machine, values, chosen, picked, problem))
 
 
 # --- cache ------------------------------------------------------------------------------------------------------------
@@ -276,22 +290,22 @@ def _train(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--fit", action="store_true",
-        help="let the planner set micro-batch, checkpointing and encoding batch for this machine; a resumed run keeps "
-        "what was set",
+        help="let the planner set micro-batch, checkpointing, encoding batch and, where no frozen copy fits, a cached "
+        "reference for this machine; a resumed run keeps what was set",
     )  # fmt: skip
 
 
 def _planned(options: argparse.Namespace, config: RunConfig, snapshot: Snapshot) -> tuple[RunConfig, dict[str, float]]:
     """The config a new run starts with, fitted where asked for, and what it is predicted to cost."""
+    from trainer.planning.fit import FITTED, fit
     from trainer.start import config_before, holds_training
 
     folder = RunFolder(options.out)
     if holds_training(folder):
         before = config_before(folder, force=options.force) if options.fit else config
         if before:
-            names = ("micro_batch", "checkpointing", "encode_batch")
-            return apply_overrides(config, {f"training.{n}": getattr(before.training, n) for n in names}), {}
-    from trainer.planning.fit import fit
+            kept = {f"training.{name}": getattr(before.training, name) for name in FITTED}
+            return apply_overrides(config, {**kept, "reference.source": before.reference.source}), {}
     from trainer.planning.machine import this_machine
     from trainer.planning.predict import load_of, predict
 
@@ -301,7 +315,9 @@ def _planned(options: argparse.Namespace, config: RunConfig, snapshot: Snapshot)
         return config, {}  # the run refuses it as well, and leaves its words in the run folder
     machine = this_machine()
     if options.fit:
-        config = apply_overrides(config, fit(config, load, machine).overrides)
+        chosen = fit(config, load, machine)
+        config = apply_overrides(config, chosen.overrides)
+        print(f"fitted to {machine.name}: {chosen.why}", file=sys.stderr)
     return config, predict(config, load, machine)
 
 

@@ -57,7 +57,8 @@ def this_machine() -> Machine:
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return Machine("cuda", torch.cuda.get_device_name(), int(free), host)
-    return Machine("cpu", f"{torch.get_num_threads()} CPU threads", host, host)
+    threads = torch.get_num_threads()
+    return Machine("cpu", f"this computer's CPU ({threads} thread{'s' * (threads > 1)})", host, host)
 
 
 def card(gigabytes: int) -> Machine:

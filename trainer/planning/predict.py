@@ -116,6 +116,7 @@ def predict(config: RunConfig, load: Load, machine: Machine, *, baseline: int | 
         "baseline_bytes": baseline,
         **memory,
         "flops_per_step": policy + reference,
+        "flops_per_pair": (policy + reference) / config.training.pairs_per_step,
         "flops_per_forward": walked.policy.flops + walked.reference.flops,
         "policy_rows": rows.policy_in_step,
         "reference_rows": rows.reference_in_step,
@@ -127,7 +128,8 @@ def predict(config: RunConfig, load: Load, machine: Machine, *, baseline: int | 
         seen = steps * config.training.pairs_per_step
         values |= {"train_pairs": load.pairs, "epochs": seen / max(1, load.pairs)}
     if seconds:
-        values |= {"seconds_per_step": seconds, "pairs_per_second": config.training.pairs_per_step / seconds}
+        speed = config.training.pairs_per_step / seconds
+        values |= {"seconds_per_step": seconds, "pairs_per_second": speed, "seconds_in_all": seconds * steps}
     return {name: float(value) for name, value in values.items()}
 
 
@@ -179,12 +181,13 @@ def walk_of(config: RunConfig, load: Load, machine: Machine) -> Walk:
 
 def memory_of(config: RunConfig, walked: Walk, stored: torch.dtype, encoders: int) -> dict[str, float]:
     """Bytes by what they are for, and of the three phases whose largest is the peak."""
-    frozen = sum(walked.bytes_by_part.values())
+    loaded = frozen = sum(walked.bytes_by_part.values())  # loaded: while encoding
     encoding = encoders * stored.itemsize
     trained = walked.trained * 4 * (1 + MOMENTS)
     if config.training.method == "full":  # the weights themselves are counted among the frozen ones
         trained = walked.trained * 4 * MOMENTS
         frozen += walked.denoiser if config.reference.source == "model" else 0
+        loaded -= walked.trained * (4 - stored.itemsize)
     shown = config.samples.conditions if config.samples.every else 0
     activations = max(walked.policy.peak, walked.reference.peak) + walked.inputs
     return {
@@ -192,7 +195,7 @@ def memory_of(config: RunConfig, walked: Walk, stored: torch.dtype, encoders: in
         "encoder_bytes": encoding,
         "trained_bytes": trained,
         "activation_bytes": activations,
-        "encoding_bytes": frozen + encoding + walked.encode.peak * config.training.encode_batch,
+        "encoding_bytes": loaded + encoding + walked.encode.peak * config.training.encode_batch,
         "training_bytes": frozen + trained + activations,
         "sampling_bytes": frozen + trained + walked.trained * 4 + walked.decode.peak * shown,
     }

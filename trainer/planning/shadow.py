@@ -69,14 +69,19 @@ def shadow_mode() -> Iterator[None]:
         nn.Module._apply = apply  # type: ignore[method-assign]  # as it was
 
 
-def shadow_backbone(architecture: Architecture, stored: torch.dtype, compute: torch.dtype, words: int = 24) -> Backbone:
+def shadow_backbone(
+    architecture: Architecture, stored: torch.dtype, compute: torch.dtype, words: int = 24, *, full: bool = False
+) -> Backbone:
     """The family's own backbone around parts without values; call it, and use it, within one `shadow_mode`.
 
     `stored` is the type of the frozen weights, `compute` float32 but where the CPU multiplies in bfloat16, `words` the
-    longest prompt's, which counts where prompts are not padded to a fixed length.
+    longest prompt's, which counts where prompts are not padded to a fixed length. With `full` the denoiser is held in
+    float32, and multiplied in bfloat16 where it was stored so, as `train_fully` does it.
     """
     kind = architecture.family.load_class()
-    parts = {name: _part(name, architecture, stored) for name in architecture.parts}
+    types = {kind.denoiser_name: torch.float32} if full else {}
+    compute = torch.bfloat16 if full and stored == torch.bfloat16 else compute
+    parts = {name: _part(name, architecture, types.get(name, stored)) for name in architecture.parts}
     given = {name: _Words(longest) for name, longest in architecture.words.items()}
     pipeline = _Pipeline(kind.pipeline_class, {**parts, **given, **dict.fromkeys(architecture.encoders)})
 

@@ -38,7 +38,7 @@ class Walk:
     """What was counted for the forwards of a micro-batch, and for encoding and decoding one image.
 
     `inputs` are the bytes of the rows' tensors, `trained` the numbers that are trained, in `trained_tensors` tensors;
-    `bytes_by_part` the weights as stored, of which `denoiser` are the transformer's or UNet's.
+    `bytes_by_part` the weights as held in training, of which `denoiser` are the transformer's or UNet's.
     """
 
     policy: Cost
@@ -66,12 +66,13 @@ def walk(
     checkpointing: bool,
 ) -> Walk:
     """Walk through the forwards of a step, and one image's encoding and decoding, at one image size in pixels."""
+    full = config.training.method == "full"
     with shadow_mode():
-        backbone = shadow_backbone(architecture, stored, compute, words)
+        backbone = shadow_backbone(architecture, stored, compute, words, full=full)
         # The protocol leaves the pipeline out; every family has one.
         parts = {name: _bytes(part) for name, part in backbone.pipeline.components.items()}  # type: ignore[attr-defined]
         denoiser, lora = _bytes(backbone.denoiser), config.lora
-        if config.training.method == "full":
+        if full:
             backbone.denoiser.requires_grad_(True)
         else:
             backbone.add_adapter(lora.rank, lora.alpha or lora.rank, lora.targets, 0)
@@ -99,7 +100,7 @@ def walk(
         given = rows(policy_rows)
         policy = _measured(train)
         known = with_residuals(backbone, rows(reference_rows)) if reference_rows else None
-        off = nullcontext() if config.training.method == "full" else backbone.reference()
+        off = nullcontext() if full else backbone.reference()
         with torch.no_grad(), off:
             reference = _measured(lambda: backbone.predict(*known)) if known else NOTHING
         sizes = [value for each in given for value in (each.values() if isinstance(each, dict) else [each])]

@@ -116,7 +116,8 @@ def test_checkpointing_saves_memory_and_costs_a_forward() -> None:
     assert 1.1 < kept["flops_per_step"] / plain["flops_per_step"] < 1.6
 
 
-def test_the_fastest_setting_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ten_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model whose forward of one row holds 3 GB without checkpointing and 1 GB with it, 10 GB of weights."""
     from trainer.planning import fit as module
     from trainer.planning.simulate import NOTHING, Cost
@@ -124,14 +125,21 @@ def test_the_fastest_setting_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch)
     def walked(config: RunConfig, load: Load, machine: Machine) -> Walk:
         rows, each = rows_of(config).policy, 10**9 if config.training.checkpointing else 3 * 10**9
         policy, encoding = Cost(0, rows * each, ()), Cost(0, 10**9, ())
-        return Walk(policy, NOTHING, encoding, NOTHING, 0, 0, 0, 0, {"transformer": 10 * 10**9})
+        return Walk(policy, NOTHING, encoding, NOTHING, 0, 0, 0, 10 * 10**9, {"transformer": 10 * 10**9})
 
     monkeypatch.setattr(module, "walk_of", walked)
     monkeypatch.setattr(module, "encoder_parameters", lambda config: 0)
+
+
+def four_pairs() -> RunConfig:
     off = {"weight": 0}
-    config = apply_overrides(
-        config_of("any", pairs_per_step=4, encode_batch=16), {"objective.capo": off, "objective.scpo": off}
-    )
+    config = config_of("any", pairs_per_step=4, encode_batch=16)
+    return apply_overrides(config, {"objective.capo": off, "objective.scpo": off})
+
+
+@pytest.mark.usefixtures("ten_gigabytes")
+def test_the_fastest_setting_that_fits_is_taken() -> None:
+    config = four_pairs()
 
     def overrides(gigabytes: int) -> dict[str, Any]:
         return fit(config, Load(SIDE, SIDE, 1), card(gigabytes)).overrides
@@ -143,6 +151,37 @@ def test_the_fastest_setting_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch)
         ConfigError, match=r"needs 12 GB with one pair at a time and checkpointing, 12 GB card has 10 GB"
     ):
         overrides(12)
+
+
+@pytest.mark.usefixtures("ten_gigabytes")
+def test_the_reference_is_cached_where_no_frozen_copy_fits() -> None:
+    """Full fine-tuning: a pair takes 6 GB beside 10 GB of weights and 10 GB of their copy, 2 GB with checkpointing."""
+    config = apply_overrides(four_pairs(), {"training.method": "full", "reference.draws": 3})
+    load = Load(SIDE, SIDE, 1)
+    copied, kept, cached = (fit(config, load, card(gigabytes)) for gigabytes in (140, 25, 24))
+    assert copied.overrides == _chosen(4, False, 16) and not copied.changes
+    assert kept.overrides == _chosen(1, True, 12)
+    assert cached.overrides == _chosen(1, False, 11) | {"reference.source": "cache"}
+    assert "3 fixed draws of (noise, t)" in cached.why and "draws" not in kept.why
+    assert cached.device_bytes < kept.device_bytes < 25e9
+    again = fit(apply_overrides(config, cached.overrides), load, card(24))
+    assert again.overrides == _chosen(1, False, 11) and not again.changes
+    with pytest.raises(ConfigError, match=r"checkpointing and a cached reference, .* train a LoRA"):
+        fit(config, load, card(12))
+
+
+def test_full_fine_tuning_holds_float32_weights_and_their_copy_on_a_gpu() -> None:
+    """Where a LoRA's frozen weights are in bfloat16, with gradients of four bytes."""
+    config = apply_overrides(config_of("sd_inpaint_debug"), {"model.dtype": "auto"})
+    full = {"training.method": "full"}
+    tries: list[dict[str, Any]] = [{}, full, full | {"reference.source": "cache"}]
+    lora, copied, cached = (
+        predict(apply_overrides(config, changed), Load(SIDE, SIDE, 4), card(24), baseline=0) for changed in tries
+    )
+    weights = cached["trainable_parameters"]
+    assert copied["frozen_bytes"] - cached["frozen_bytes"] == pytest.approx(4 * weights, rel=0.01)
+    assert cached["frozen_bytes"] - lora["frozen_bytes"] == pytest.approx(2 * weights, rel=0.01)
+    assert copied["encoding_bytes"] == pytest.approx(lora["encoding_bytes"], rel=0.01)
 
 
 def _chosen(micro_batch: int, checkpointing: bool, encode_batch: int) -> dict[str, Any]:
