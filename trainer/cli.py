@@ -315,7 +315,7 @@ def _planned(options: argparse.Namespace, config: RunConfig, snapshot: Snapshot)
         return config, {}  # the run refuses it as well, and leaves its words in the run folder
     machine = this_machine()
     if options.fit:
-        chosen = fit(config, load, machine)
+        chosen = fit(config, load, machine, int(os.environ.get("WORLD_SIZE", "1")))
         config = apply_overrides(config, chosen.overrides)
         print(f"fitted to {machine.name}: {chosen.why}", file=sys.stderr)
     return config, predict(config, load, machine)

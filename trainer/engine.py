@@ -91,6 +91,7 @@ def train(
     folder = RunFolder(out)
     with ExitStack() as stack:
         processes = stack.enter_context(Processes.from_environment())
+        config = processes.agree(config)  # each has fitted it to what it saw of the machine
         stop = stack.enter_context(stop_requests(folder, "step" if processes.main else None))
         processes.once(lambda: open_folder(folder, config, resume=resume, force=force))
         events = stack.enter_context(EventWriter(folder.events)) if processes.main else None

@@ -31,14 +31,14 @@ class Fit:
     why: str
 
 
-def fit(config: RunConfig, load: Load, machine: Machine) -> Fit:
+def fit(config: RunConfig, load: Load, machine: Machine, processes: int = 1) -> Fit:
     """Micro-batch, checkpointing, encoding batch and the reference's source for a machine: the fastest that fits.
 
     Checkpointing recomputes the forward, so it is taken only where a single pair does not fit without; a cached
-    reference sees a few fixed draws of noise, so it comes last. Raises ConfigError where nothing fits, with what is
-    missing.
+    reference sees a few fixed draws of noise, so it comes last. Of several `processes`, each with a card of its own, no
+    one takes more than its share of a step. Raises ConfigError where nothing fits, with what is missing.
     """
-    return _fit(config, _walked(config, load, machine), load, machine)
+    return _fit(config, _walked(config, load, machine), load, machine, processes)
 
 
 def fitted_cards(config: RunConfig, load: Load) -> dict[int, Fit | None]:
@@ -78,7 +78,7 @@ def _rungs(config: RunConfig, walked: Callable[[bool], Walk]) -> Iterator[tuple[
             yield small, replace(walked(checkpointing), reference=NOTHING)
 
 
-def _fit(config: RunConfig, walked: Callable[[bool], Walk], load: Load, machine: Machine) -> Fit:
+def _fit(config: RunConfig, walked: Callable[[bool], Walk], load: Load, machine: Machine, processes: int = 1) -> Fit:
     context = CONTEXT if machine.is_gpu else psutil.Process(os.getpid()).memory_info().rss
     room, least = machine.memory * USABLE - context, float("inf")
     for small, walk in _rungs(config, walked):
@@ -90,12 +90,12 @@ def _fit(config: RunConfig, walked: Callable[[bool], Walk], load: Load, machine:
         each = (memory["activation_bytes"] - gradients) / rows_of(small).policy
         others = max(memory["encoding_bytes"], memory["sampling_bytes"])
         least = min(least, max(others, memory["training_bytes"]))
-        for micro in range(config.training.pairs_per_step, 0, -1):
+        for micro in range(-(-config.training.pairs_per_step // processes), 0, -1):
             picked = _override(tried, micro_batch=micro)
             needed = max(others, fixed + each * rows_of(picked).policy)
             if needed <= room:
                 before = _override(config, micro_batch=config.training.micro_batch or config.training.pairs_per_step)
-                return Fit(_set(picked, config), picked != before, needed + context, _why(picked, config))
+                return Fit(_set(picked, config), picked != before, needed + context, _why(picked, config, processes))
     ways = "one pair at a time and checkpointing"
     if small.reference.source != config.reference.source:
         ways = "one pair at a time, checkpointing and a cached reference"
@@ -116,10 +116,12 @@ def _set(picked: RunConfig, config: RunConfig) -> dict[str, Any]:
     return values
 
 
-def _why(picked: RunConfig, config: RunConfig) -> str:
+def _why(picked: RunConfig, config: RunConfig, processes: int) -> str:
     """One sentence on what was given up so that it fits."""
     micro, pairs, draws = picked.training.micro_batch, picked.training.pairs_per_step, picked.reference.draws
-    held = "all pairs of a step fit in one forward" if micro == pairs else f"no more than {micro} of {pairs} pairs fit"
+    share = "all pairs" if processes == 1 else "a process's share"
+    whole = (micro or pairs) * processes >= pairs
+    held = f"{share} of a step fit in one forward" if whole else f"no more than {micro} of {pairs} pairs fit"
     if picked.training.checkpointing:
         held += ", none without computing the forward again in the backward"
     if picked.reference.source != config.reference.source:

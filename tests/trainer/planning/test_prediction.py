@@ -145,6 +145,7 @@ def test_the_fastest_setting_that_fits_is_taken() -> None:
         return fit(config, Load(SIDE, SIDE, 1), card(gigabytes)).overrides
 
     assert overrides(140) == _chosen(4, False, 16)
+    assert fit(config, Load(SIDE, SIDE, 1), card(140), processes=3).overrides == _chosen(2, False, 16)
     assert overrides(24) == _chosen(1, False, 11)
     assert overrides(14) == _chosen(1, True, 2)
     with pytest.raises(
