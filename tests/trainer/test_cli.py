@@ -122,6 +122,18 @@ def test_programs_are_told_of_a_bad_command_in_json(
     assert capsys.readouterr().out == ""
 
 
+def test_a_resumed_run_keeps_what_was_fitted(
+    snapshot_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reference's source too, whatever would be picked by now: another config would be refused."""
+    train = ["train", "--recipe", "flux_fill_debug", "--snapshot", str(snapshot_folder), "--out", str(tmp_path / "run")]
+    few = ["training.method=full", "training.steps=1", "samples.every=0", "validation.every=0"]
+    options = [*train, *(f"--set={value}" for value in few)]
+    assert main([*options, "--set", "reference.source=cache", "--set", "training.micro_batch=1"]) == ExitCode.FINISHED
+    assert main([*options, "--resume", "auto", "--fit"]) == ExitCode.FINISHED
+    assert "config" not in capsys.readouterr().err
+
+
 def test_a_damaged_snapshot_is_named(
     smoke: RunConfig, snapshot_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
