@@ -34,7 +34,10 @@ COUNTED = {
     "sample": "images drawn",
 }
 """What is counted, by the name of the work."""
-COSTS = {"flops_per_forward": "FLOPs a forward", "device_bytes": "device memory", "host_bytes": "host memory"}
+COSTS = {
+    "flops_per_forward": "FLOPs a forward", "device_bytes": "device memory", "host_bytes": "host memory",
+    "seconds_per_step": "a step",
+}  # fmt: skip
 
 
 class Console:
@@ -82,14 +85,13 @@ class Console:
         """A line that the next of its kind replaces; in a log one now and then, with the first and the last."""
         if self._in_place:
             self._put(f"\r{text[: shutil.get_terminal_size().columns - 1]}\x1b[K" + "\n" * last)
-            self._unfinished = not last
         elif last or what != self._passing or time.monotonic() - self._told >= PAUSE_SECONDS:
             self._put(text + "\n")
             self._told = time.monotonic()
         self._passing = what
 
     def _put(self, text: str) -> None:
-        self._unfinished = False
+        self._unfinished = not text.endswith("\n")
         self._stream.write(text)
         self._stream.flush()
 
@@ -148,7 +150,5 @@ def _seconds(seconds: float) -> str:
 
 
 def _cost(name: str, predicted: float, measured: float) -> str:
-    if name == "seconds_per_step":
-        return f"{_seconds(predicted)} and {_seconds(measured)} a step"
-    shown = byte_words if name.endswith("_bytes") else "{:.3g}".format
-    return f"{shown(predicted)} and {shown(measured)} of {COSTS.get(name, name)}"
+    shown = _seconds if name == "seconds_per_step" else byte_words if name.endswith("_bytes") else "{:.3g}".format
+    return f"{COSTS.get(name, name)} {shown(predicted)} and {shown(measured)}"
