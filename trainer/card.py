@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -160,7 +160,7 @@ def _python(path: str, controlnet: str | None, revision: str | None, backbone: B
     options = f", revision={json.dumps(revision)}" if revision and path != "FOLDER" else ""
     lines = []
     if controlnet:
-        model = backbone.predictors()[1]
+        model: Any = backbone.predictors()[1]
         kinds.append(type(model))
         extra = ", extra_conditioning_channels=1" if "extra_conditioning_channels" in model.config else ""
         lines = [f"controlnet = {kinds[1].__name__}.from_pretrained({json.dumps(controlnet)}{extra})"]

@@ -22,6 +22,7 @@ from trainer.contract.events import (
     Validation,
     Warn,
 )
+from trainer.words import duration, quantity
 
 if TYPE_CHECKING:
     from trainer.contract.events import Event
@@ -35,9 +36,11 @@ COUNTED = {
 }
 """What is counted, by the name of the work."""
 COSTS = {
-    "flops_per_forward": "FLOPs a forward", "device_bytes": "device memory", "host_bytes": "host memory",
-    "seconds_per_step": "a step",
-}  # fmt: skip
+    "flops_per_forward": ("a forward", "FLOP"),
+    "device_bytes": ("device memory", "B"),
+    "host_bytes": ("host memory", "B"),
+    "seconds_per_step": ("a step", "s"),
+}
 
 
 class Console:
@@ -111,7 +114,7 @@ def words(event: Event) -> str:
         case Sample(images=[first, *_]):
             return f"samples at step {event.step}: {len(event.images)} images in {first.image.rpartition('/')[0]}"
         case CheckpointEvent():
-            return f"checkpoint: {event.path}, {byte_words(event.bytes)}"
+            return f"checkpoint: {event.path}, {quantity(event.bytes, 'B')}"
         case Warn():
             return f"warning ({event.code}): {event.message}"
         case Cost():
@@ -122,33 +125,17 @@ def words(event: Event) -> str:
             return ""
 
 
-def byte_words(count: float) -> str:
-    """“21.3 GB”, “4.5 MB”."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def duration_words(seconds: float) -> str:
-    """“40 s”, “7 min”, “1 h 02”."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02}" if hours else f"{minutes} min"
-
-
 def _pace(values: dict[str, float], steps_left: int) -> str:
     seconds = values["seconds_per_step"]
-    left = f", {duration_words(seconds * steps_left)} left" if steps_left else ""
-    return f"{_figures(values, ('loss', 'margin'))}  {_seconds(seconds)} a step{left}"
+    left = f", {duration(seconds * steps_left)} left" if steps_left else ""
+    return f"{_figures(values, ('loss', 'margin'))}  {duration(seconds)} a step{left}"
 
 
 def _figures(values: dict[str, float], names: tuple[str, ...]) -> str:
     return "  ".join(f"{name} {values[name]:.3g}" for name in names if name in values)
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
 def _cost(name: str, predicted: float, measured: float) -> str:
-    shown = _seconds if name == "seconds_per_step" else byte_words if name.endswith("_bytes") else "{:.3g}".format
-    return f"{COSTS.get(name, name)} {shown(predicted)} and {shown(measured)}"
+    what, unit = COSTS[name]
+    shown = [duration(value) if unit == "s" else quantity(value, unit) for value in (predicted, measured)]
+    return f"{what} {shown[0]} and {shown[1]}"

@@ -10,7 +10,7 @@ import pytest
 
 from trainer.cli import main
 from trainer.contract.errors import ExitCode
-from trainer.planning.words import duration, quantity
+from trainer.words import duration, quantity
 
 RECIPE = ["plan", "--recipe", "flux_fill_debug"]
 
