@@ -99,7 +99,7 @@ def test_a_wrong_command_line_is_a_bad_config(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        (["--recipe", "nothing"], "command_line", "invalid choice: 'nothing'"),
+        (["--recipe", "flux_fil"], "recipe_unknown", "no recipe 'flux_fil' (did you mean flux_fill?)"),
         (["--recipe", "flux_fill_debug", "--sise", "64"], "command_line", "unrecognized arguments: --sise 64"),
         ([], "command_line", "one of the arguments --recipe --config is required"),
         (["--recipe", "flux_fill_debug", "--set", "lora.rank=0"], "config_invalid", "lora.rank"),

@@ -39,6 +39,7 @@ class Interrupting(io.StringIO):
 def handlers() -> Iterator[None]:
     """The process's own, put back after a command has set its own."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -32,7 +32,9 @@ def test_a_plan_says_what_is_picked_what_it_costs_and_why(capsys: pytest.Capture
     table = capsys.readouterr().out
     assert not re.search(r"e[+-]\d|[{}]", table)
     rows = {line[:28].strip(): line[28:].strip() for line in table.splitlines()}
-    assert re.match(r"\d+ MB +\d+ MB  of [\d.]+ GB free on this computer's CPU \(\d+ threads?\)$", rows["memory"])
+    assert re.match(
+        r"[\d.]+ [MG]B +[\d.]+ [MG]B  of [\d.]+ GB free on this computer's CPU \(\d+ threads?\)$", rows["memory"]
+    )
     assert rows["trained"] == "a LoRA of rank 4, 6,784 parameters"
     assert rows["steps"] == "4 steps of 2 pairs"
     assert "--set training.micro_batch=2" in rows["picked"]
