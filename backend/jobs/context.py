@@ -65,6 +65,8 @@ class JobContext:
         self.signals = signals or Signals()
         self._local = threading.local()
         self._progress_lock = threading.Lock()
+        self.last_progress: tuple[int, int | None, str | None] | None = None
+        """What was noted last, written or not."""
         self._progress_pending: tuple[int, int | None, str | None] | None = None
         self._progress_written = 0.0
 
@@ -92,7 +94,7 @@ class JobContext:
         Costs nothing to call often: at most two a second are written, and always the last one. Raises LostLease.
         """
         with self._progress_lock:
-            self._progress_pending = (done, total, message)
+            self._progress_pending = self.last_progress = (done, total, message)
             is_due = time.monotonic() - self._progress_written >= PROGRESS_SECONDS
         if is_due:
             self.flush_progress()

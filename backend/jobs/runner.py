@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -81,7 +82,6 @@ def _handle(context: JobContext, claim: service.Claim) -> Ending | None:
         return failed("no_handler", message, retry=False)
     try:
         result = declared.handler(context, claim.payload)
-        context.flush_progress()
     except LostLease:
         return None
     except JobCancelled:
@@ -95,7 +95,14 @@ def _handle(context: JobContext, claim: service.Claim) -> Ending | None:
     except Exception as error:
         log.exception("job failed unexpectedly", job_id=job_id, kind=claim.kind)
         return failed("unexpected", f"{type(error).__name__}: {error}", retry=True)
-    return lambda session: service.succeed(session, job_id, fence, result)
+    return lambda session: _succeed(session, context, result)
+
+
+def _succeed(session: Session, context: JobContext, result: dict[str, Any] | None) -> Job:
+    # With the end, which is tried again where the database does not answer.
+    if context.last_progress:
+        service.note_progress(session, context.job_id, context.fence, *context.last_progress)
+    return service.succeed(session, context.job_id, context.fence, result)
 
 
 def _write(database: Database, ending: Ending) -> Job:

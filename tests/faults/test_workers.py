@@ -111,11 +111,13 @@ def test_a_frozen_worker_is_replaced_and_does_no_harm_when_it_wakes(ground: Grou
 @pytest.mark.parametrize("ground", [GROWN], indirect=True)
 def test_a_short_outage_of_the_database_costs_no_attempt(ground: Ground) -> None:
     """The child goes on meanwhile; its progress and its end are written when the database is back."""
-    ground.start_worker()
+    worker = ground.start_worker()
     task = ground.enqueue(steps=30, pause=0.1)
     eventually(lambda: task.has_stepped(5), "the child works")
     with ground.database_away():
         eventually(lambda: task.has_stepped(30), "the child ends")
+        seen = worker.log.read_text().count("lease not renewed yet")
+        eventually(lambda: worker.log.read_text().count("lease not renewed yet") > seen + 2, "the worker meets its end")
     eventually(task.is_over, "the end is written")
     task.expect_whole(starts=1)
     assert (task.job.attempts, task.job.progress_done) == (1, 30)
