@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from backend.jobs.context import JobContext
 from backend.jobs.errors import LostLease
@@ -169,6 +171,29 @@ def test_a_stream_lost_with_its_machine_goes_on(open_ingest: Open, database, lap
         assert [event.seq for event in repository.all_events(session, run_id)] == [0, 1, 2, 3, 4]
         curves = views.curves(session, session.get_one(Run, run_id))
         assert {(s.source, s.name): s.steps for s in curves.series}[("metrics", "loss")] == [1]
+
+
+def test_events_that_the_database_did_not_take_are_taken_the_next_time(
+    open_ingest: Open, database: Database, run_id: int
+) -> None:
+    ingest = open_ingest()
+    with EventWriter(ingest.folder.events) as writer:
+        for told in (STARTED, metrics(1, 0.7), metrics(2, 0.6)):
+            writer.write(told)
+
+    def hang_up(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO run_events"):
+            raise OperationalError(statement, None, ConnectionError("the server hung up"))
+
+    event.listen(database.engine, "before_cursor_execute", hang_up)
+    try:
+        with pytest.raises(OperationalError):
+            ingest.poll()
+    finally:
+        event.remove(database.engine, "before_cursor_execute", hang_up)
+    ingest.poll()
+    with database.reading() as session:
+        assert [stored.seq for stored in repository.all_events(session, run_id)] == [0, 1, 2]
 
 
 def test_an_image_that_is_gone_costs_only_itself(open_ingest: Open, database: Database, run_id: int) -> None:
