@@ -50,7 +50,7 @@ from trainer.policy import Policy
 from trainer.prepare import add_policy, prepare, prepare_reference
 from trainer.reference import GUIDANCE, policy_prediction, with_residuals
 from trainer.schedule import learning_rate
-from trainer.self_check import check_masks, check_model
+from trainer.self_check import check_data, check_model
 from trainer.sinks import open_sinks
 from trainer.start import (
     StopFlag,
@@ -225,10 +225,10 @@ class _Run:
             self.telemetry.emit(Warn(step=self.step, code="checkpoint_damaged", message=message))
 
     def _check_itself(self) -> None:
-        found, warning = check_masks(self.data)
+        found, warnings = check_data(self.data, self.backbone)
         found |= {f"attention_{name}_seconds": seconds for name, seconds in self.kernels.seconds.items()}
-        if warning:
-            self.telemetry.emit(Warn(step=self.step, code="mask_thin", message=warning))
+        for code, message in warnings.items():
+            self.telemetry.emit(Warn(step=self.step, code=code, message=message))
         with metered() if self.predicted and self.processes.count == 1 else nullcontext() as meter:
             batch, layout, terms = self._first_forward()
         measured = {"flops_per_forward": meter.flops} if meter else {}

@@ -81,6 +81,23 @@ def _moves(backbone: Backbone, batch: Batch, guidance: float, *, frozen: bool) -
     return {"policy_change": change, "reference_change": 0.0}
 
 
+def check_data(data: TrainingData, backbone: Backbone) -> tuple[dict[str, float], dict[str, str]]:
+    """Figures of masks and prompts, and warnings by their code: a region that is nearly empty, prompts that are cut.
+
+    Raises SelfCheckError for a region that is as good as empty.
+    """
+    found, thin = check_masks(data)
+    prompts = {row.prompt for row in data.conditions}
+    cut = backbone.cut(sorted(prompts))
+    warnings = {"mask_thin": thin} if thin else {}
+    if cut:
+        warnings["prompts_cut"] = (
+            f"{cut} of {len(prompts)} prompts are longer than what this model reads: what stands at their end has no "
+            "effect. Shorten them, or put first what matters."
+        )
+    return found | {"prompts_cut": float(cut)}, warnings
+
+
 def check_masks(data: TrainingData) -> tuple[dict[str, float], str | None]:
     """Coverage of the masks, and a warning where a region is nearly empty.
 

@@ -522,6 +522,21 @@ def test_a_sample_depends_on_its_own_noise_alone_and_needs_no_text_encoders(case
     assert torch.allclose(both[:1], first, atol=1e-4)
 
 
+def test_a_prompt_counts_as_cut_where_its_end_has_no_effect(case: Case) -> None:
+    backbone = load(case)
+    if backbone.text_sees_image:
+        pytest.skip("this family refuses a prompt that is too long")
+
+    def embeds(prompt: str) -> Tensor:
+        return backbone.encode_text([prompt])["embeds"]
+
+    short, long = "a " * 3, "a " * 700
+    assert backbone.cut([short + "dog", short + "car"]) == 0
+    assert not torch.equal(embeds(short + "dog"), embeds(short + "car"))
+    assert backbone.cut([short + "dog", long + "dog", long + "car"]) == 2
+    assert torch.equal(embeds(long + "dog"), embeds(long + "car"))
+
+
 def test_a_base_is_named_by_words(tmp_path: Path) -> None:
     from trainer.backbones.families import family_of, resolve_base
     from trainer.backbones.load import load_backbone

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from trainer.contract.config import RunConfig, apply_overrides
 from trainer.contract.errors import SnapshotError
 from trainer.contract.objective import CapoConfig, ObjectiveConfig
-from trainer.data.crops import SubjectMask, crop, crop_and_scale, draw_windows, overlap
+from trainer.data.crops import SubjectMask, Window, crop, crop_and_scale, draw_windows, overlap
 from trainer.data.order import PairOrder
 from trainer.data.rows import slots_of
 from trainer.noise import gaussian, timestep
@@ -39,6 +40,21 @@ def test_the_order_visits_every_pair_in_steps_of_one_size() -> None:
         assert all(len(step) == 4 and len({sizes[i] for i in step}) == 1 for step in steps)
     assert [order.at(i) for i in (7, 1)] == [PairOrder(sizes, 4, seed=5).at(i) for i in (7, 1)]
     assert [order.at(i) for i in range(3)] != [order.at(i) for i in range(3, 6)]
+
+
+@pytest.mark.parametrize(
+    ("reading", "windows"),
+    [
+        ("independent_crops", (Window(0, 0, 80, 80), Window(20, 20, 80, 80))),
+        ("win_full_lose_crop", (Window(0, 0, 100, 100), Window(20, 0, 80, 80))),
+    ],
+)
+def test_crops_that_no_windows_can_be_are_refused(reading: str, windows: tuple[Window, Window]) -> None:
+    most = 1 - overlap(*windows)
+    CapoConfig(reading=reading, scale_min=0.8, min_difference=most - 0.001)
+    CapoConfig(weight=0.0, reading=reading, scale_min=0.8, min_difference=most + 0.001)
+    with pytest.raises(ValidationError, match="cannot be met: lower either"):
+        CapoConfig(reading=reading, scale_min=0.8, min_difference=most + 0.001)
 
 
 def test_crops_meet_their_constraints_and_come_from_one_distribution() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from trainer.contract.errors import ExitCode, SelfCheckError
 from trainer.data.rows import Batch, Layout
-from trainer.self_check import check_masks, check_model
+from trainer.self_check import check_data, check_masks, check_model
 from trainer.terms import Terms
 
 
@@ -104,3 +105,12 @@ def test_masks_that_vanish_stop_a_run_and_thin_ones_warn() -> None:
     data.cells = 0.1
     with pytest.raises(SelfCheckError, match=r"condition c3 leaves only 0\.1 latent cells"):
         check_masks(data)
+
+
+def test_prompts_that_the_model_does_not_read_to_their_end_are_told(pipeline_folder: Path) -> None:
+    backbone, _ = backbone_of(pipeline_folder)
+    data: Any = Covered(40.0)
+    data.conditions = [SimpleNamespace(prompt=prompt) for prompt in ("a dog", "a cat", "a dog", "a dog " * 600)]
+    found, warnings = check_data(data, backbone)
+    assert found["prompts_cut"] == 1
+    assert "1 of 3 prompts" in warnings.pop("prompts_cut") and warnings == {}

@@ -34,6 +34,9 @@ class FluxBackbone(RectifiedFlow, PipelineBackbone, ABC):
             self.denoiser.set_attn_processor(MixedPrecisionAttention())
         self._text_length = min(LONGEST_TEXT, int(pipeline.tokenizer_2.model_max_length))
 
+    def reader(self) -> tuple[Any, int]:
+        return self.pipeline.tokenizer_2, self._text_length
+
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str], pixels: Tensor | None = None, mask: Tensor | None = None) -> Tensors:
         embeds, pooled, *_ = self.pipeline.encode_prompt(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -109,6 +109,14 @@ class PipelineBackbone:
         config = self.vae.config
         unscaled = latents.to(self.device) / config.scaling_factor + (config.shift_factor or 0.0)
         return self.vae.decode(unscaled.to(self.vae.dtype), return_dict=False)[0].float()
+
+    def reader(self) -> tuple[Any, int]:
+        """The tokenizer of the encoder that reads furthest, and how many tokens the model takes of it."""
+        return self.pipeline.tokenizer, int(self.pipeline.tokenizer.model_max_length)
+
+    def cut(self, prompts: Sequence[str]) -> int:
+        tokenizer, longest = self.reader()
+        return sum(len(tokenizer(prompt, truncation=False, verbose=False).input_ids) > longest for prompt in prompts)
 
     def encode_nothing(self) -> Tensors:
         return {}

@@ -66,6 +66,10 @@ class Backbone(Protocol):
         """
         ...
 
+    def cut(self, prompts: Sequence[str]) -> int:
+        """How many of these prompts are longer than what the model reads: the rest of them has no effect."""
+        ...
+
     def encode_nothing(self) -> Tensors:
         """Text conditioning [1,...] of what guidance leads away from; empty where that is no text of its own."""
         ...

@@ -62,6 +62,10 @@ class SD3ControlNetBackbone(RectifiedFlow, PipelineBackbone):
         absent = {name: None for name in ("text_encoder_3", "tokenizer_3") if not index.get(name, [None])[0]}
         return super().open(base, revision=revision, dtype=dtype, **(parts | absent))
 
+    def reader(self) -> tuple[Any, int]:
+        words = self.pipeline.tokenizer_3
+        return (words, self._text_length) if words else super().reader()
+
     def encode_nothing(self) -> Tensors:
         return self.encode_text([""])
 

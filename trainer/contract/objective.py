@@ -46,7 +46,20 @@ class CapoConfig(Section):
     def _scales(self) -> Self:
         if self.scale_min > self.scale_max:
             raise ValueError("scale_min must not be above scale_max")
+        most = self._most_different()
+        if self.weight and self.min_difference > most:
+            raise ValueError(
+                f"windows of scale_min {self.scale_min:g} and more differ by {most:.2g} at most, so min_difference "
+                f"{self.min_difference:g} cannot be met: lower either"
+            )
         return self
+
+    def _most_different(self) -> float:
+        """1 - intersection over union of the smallest windows, in opposite corners or in the whole image."""
+        if self.reading != "independent_crops":
+            return 1 - self.scale_min**2
+        shared = max(0.0, 2 * self.scale_min - 1) ** 2
+        return 1 - shared / (2 * self.scale_min**2 - shared)
 
 
 class ScpoConfig(Section):
