@@ -83,13 +83,14 @@ def sample_images(
     noise = torch.stack([sampling_noise(shape, item.seed) for item in items])
     text = {name: torch.stack([item.text[name] for item in items]).to(backbone.device) for name in items[0].text}
     latents = backbone.sample(noise.to(backbone.device), condition, text, steps=steps, guidance=guidance)
-    pixels = _to_pixels(backbone.decode(latents))
+    pixels = to_pixels(backbone.decode(latents))
     if not paste:
         return pixels
     return [paste_foreground(image, item.image, item.mask) for image, item in zip(pixels, items, strict=True)]
 
 
-def _to_pixels(images: Tensor) -> list[Pixels]:
+def to_pixels(images: Tensor) -> list[Pixels]:
+    """Decoded images [B,3,H,W] in [-1, 1] as uint8 [H,W,3] each."""
     array = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [np.ascontiguousarray(image) for image in array]
 

@@ -72,6 +72,8 @@ ARMS: tuple[Arm, ...] = (
     Arm("mask_dpo_all_t", "MaskDPO at all timesteps, with replay", "windows", WHOLE, like="mask_dpo"),
     Arm("mask_dpo_whole_replay", "MaskDPO, replay with its boundary cells", "windows",
         {"objective.replay.boundary": "include"}, like="mask_dpo"),
+    Arm("mask_dpo_longer_replay", "MaskDPO, replay from t = 0.6", "windows",
+        {"objective.replay.t_min": 0.6}, like="mask_dpo"),
     Arm("mask_dpo_no_replay", "MaskDPO at high noise, no replay", "windows", ALONE, like="mask_dpo"),
     Arm("mask_dpo_plain", "MaskDPO at all timesteps, no replay", "windows", {**WHOLE, **ALONE}),
     Arm("dpo_plain", "Diffusion-DPO at all timesteps, no replay", "windows", {**DPO, **WHOLE, **ALONE}),
@@ -95,10 +97,6 @@ ARMS: tuple[Arm, ...] = (
     Arm("sft_early", "SFT, a third of the steps", "early", SFT, like="sft", share=EARLY),
     Arm("dpo_early", "Diffusion-DPO, a third of the steps", "early", DPO, like="dpo", share=EARLY),
     Arm("mask_dpo_early", "MaskDPO, a third of the steps", "early", like="mask_dpo", share=EARLY),
-    Arm("mask_dpo_capo_early", "MaskDPO + CAPO, a third of the steps", "early", CAPO, like="mask_dpo_capo",
-        share=EARLY),
-    Arm("mask_dpo_scpo_early", "MaskDPO + SCPO, a third of the steps", "early", SCPO, like="mask_dpo_scpo",
-        share=EARLY),
     Arm("full_early", "all three, a third of the steps", "early", {**CAPO, **SCPO}, like="full", share=EARLY),
     Arm("mask_dpo_early_same_compute", "MaskDPO, as long as all three take for that", "early", like="mask_dpo",
         same_compute_as="full_early"),
@@ -109,27 +107,24 @@ RATE = "optimizer.learning_rate"
 PREFERENCE_TRIALS: tuple[Overrides, ...] = tuple(
     {"objective.beta": beta, RATE: rate, "objective.t_min": t_min, "objective.replay.t_min": replay_t_min}
     for beta, rate, t_min, replay_t_min in (
-        (30.0, 2e-3, 0.8, 0.6), (30.0, 2e-3, 0.8, 0.0), (10.0, 2e-3, 0.8, 0.6), (3.0, 2e-3, 0.8, 0.6),
-        (100.0, 2e-3, 0.8, 0.6), (30.0, 4e-3, 0.8, 0.6), (30.0, 2e-3, 0.7, 0.6), (30.0, 2e-3, 0.8, 0.8),
+        (30.0, 2e-3, 0.8, 0.7), (10.0, 2e-3, 0.8, 0.7), (30.0, 1e-3, 0.8, 0.7), (30.0, 2e-3, 0.7, 0.7),
+        (100.0, 2e-3, 0.8, 0.7), (30.0, 4e-3, 0.8, 0.7), (30.0, 2e-3, 0.8, 0.8), (30.0, 2e-3, 0.8, 0.6),
     )
 )  # fmt: skip
 SCPO_TRIALS: tuple[Overrides, ...] = tuple(
-    {**PREFERENCE_TRIALS[0], "objective.beta": beta, "objective.replay.t_min": replay_t_min, SCPO_WEIGHT: weight}
-    for beta, replay_t_min, weight in (
-        (30.0, 0.6, 0.02), (30.0, 0.0, 0.02), (30.0, 0.6, 0.1), (10.0, 0.6, 0.1),
-        (100.0, 0.6, 0.02), (10.0, 0.6, 0.02), (30.0, 0.6, 0.005), (30.0, 0.6, 0.3),
-    )
-)  # fmt: skip
+    {**PREFERENCE_TRIALS[number], SCPO_WEIGHT: weight}
+    for number, weight in ((0, 0.02), (1, 0.1), (2, 0.02), (3, 0.02), (0, 0.1), (1, 0.02), (0, 0.005), (0, 0.3))
+)
 SFT_TRIALS: tuple[Overrides, ...] = tuple(
     {RATE: rate, "objective.replay.t_min": t_min}
     for rate, t_min in (
-        (4e-3, 0.6), (8e-3, 0.6), (4e-3, 0.8), (8e-3, 0.8), (4e-3, 0.4), (2e-3, 0.6), (2e-3, 0.8), (2e-3, 0.0),
+        (4e-3, 0.7), (8e-3, 0.7), (8e-3, 0.6), (4e-3, 0.8), (4e-3, 0.6), (4e-3, 0.4), (2e-3, 0.7), (2e-3, 0.0),
     )
 )  # fmt: skip
 PLAIN_TRIALS: tuple[Overrides, ...] = tuple(
     {"objective.beta": beta, RATE: rate}
     for beta, rate in (
-        (100.0, 1e-3), (1000.0, 3e-4), (300.0, 1e-3), (1000.0, 1e-4),
+        (300.0, 1e-3), (100.0, 1e-3), (1000.0, 3e-4), (1000.0, 1e-4),
         (2000.0, 1e-4), (100.0, 3e-4), (300.0, 3e-4), (2000.0, 1e-5),
     )
 )  # fmt: skip

@@ -48,6 +48,10 @@ def _reached(result: Json) -> Iterator[Found]:
     if judge and arms["full"]["diversity"]["n"]:
         kept = arms["full"]["diversity"]["mean"] / judge["diversity"]["rational"]
         yield "it has 80 % of the diversity of drawn rational scenes", f"{100 * kept:.0f} %", kept >= DIVERSITY_AT_LEAST
+    if judge and "coherence" in judge:
+        coherence, drawn = arms["full"]["coherence"], judge["coherence"]["autoencoded"]
+        what = "its boundary is no less coherent than that of drawn rational scenes through the autoencoder"
+        yield what, f"{coherence['mean']:.4f} against {drawn:.4f}", coherence["high"] >= drawn
 
 
 def _order(differences: Json) -> Iterator[Found]:

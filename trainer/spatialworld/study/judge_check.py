@@ -1,15 +1,20 @@
-"""What is known of the world without any model: how right the judge is, and how much rational scenes differ."""
+"""What is known of the world without training: how right the judge is, how drawn scenes differ and how they cohere."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainer.evaluation.subject import boundary_coherence
 from trainer.spatialworld.judge import judge_many
 from trainer.spatialworld.measure import diversity
 from trainer.spatialworld.scenes import draw_plan, make_scene, scene_at
 from trainer.spatialworld.study.conditions import conditions_for
+
+if TYPE_CHECKING:
+    from trainer.backbones.protocol import Backbone
 
 SEED = 90_001
 """Scenes of this seed are drawn for nothing else."""
@@ -52,15 +57,35 @@ def drawn_diversity(conditions: int) -> dict[str, float]:
     """
     chosen = conditions_for("test", conditions)
     masks = np.stack([condition.mask for condition in chosen])
-
-    def drawn(rational: bool, draw: int) -> np.ndarray:
-        made = []
-        for i, condition in enumerate(chosen):
-            rng = np.random.default_rng([SEED, draw, i])
-            made.append(make_scene(condition, "clean" if rational else draw_plan(condition.spec, rng), rng).image)
-        return np.stack(made)
-
     return {
-        name: round(diversity(drawn(rational, 0), drawn(rational, 1), masks), 5)
+        name: round(diversity(_drawn(conditions, rational, 0), _drawn(conditions, rational, 1), masks), 5)
         for name, rational in (("rational", True), ("mixture", False))
     }
+
+
+def drawn_coherence(conditions: int, backbone: Backbone) -> dict[str, float]:
+    """Boundary coherence of one rational scene of each test condition, as ``drawn`` and once through the autoencoder.
+
+    ``autoencoded`` is what a model comes to that paints every scene as it should be, its subject's edge included: a
+    model with softer edges lies above it.
+    """
+    from trainer.data.source import to_tensor
+    from trainer.sampling import to_pixels
+
+    chosen, images = conditions_for("test", conditions), _drawn(conditions, True, 0)
+    decoded = to_pixels(backbone.decode(backbone.encode_images(to_tensor(list(images)))))
+
+    def mean(found: Sequence[np.ndarray] | np.ndarray) -> float:
+        values = [boundary_coherence(image, each.mask) for image, each in zip(found, chosen, strict=True)]
+        return round(float(np.mean(values)), 5)
+
+    return {"drawn": mean(images), "autoencoded": mean(decoded)}
+
+
+def _drawn(conditions: int, rational: bool, draw: int) -> np.ndarray:
+    """A scene of each test condition, rational or from the mixture: uint8 [N, 64, 64, 3]."""
+    made = []
+    for i, condition in enumerate(conditions_for("test", conditions)):
+        rng = np.random.default_rng([SEED, draw, i])
+        made.append(make_scene(condition, "clean" if rational else draw_plan(condition.spec, rng), rng).image)
+    return np.stack(made)

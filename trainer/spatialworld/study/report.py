@@ -342,9 +342,20 @@ def _judge(result: Json) -> str:
         f"{100 * judge['agreement']:.2f} % (by what was broken: {by_plan}); {judge['cant_tell']} times it could not "
         f"tell. Two drawn scenes of one test condition differ by {apart['rational']:.4f} if both are rational and by "
         f"{apart['mixture']:.4f} if both come from the mixture that the base was trained on: so much diversity is "
-        f"hallucination, and goes with it. Ratings are Bradley-Terry on votes of simulated annotators who turn "
+        f"hallucination, and goes with it.{_drawn_boundaries(judge)} Ratings are Bradley-Terry on votes of simulated "
+        "annotators who turn "
         f"{ANNOTATOR_ERROR:.0%} of the judge's verdicts round, the base at 1000. The judge's known errors are in "
         "`spatialworld.md`."
+    )
+
+
+def _drawn_boundaries(judge: Json) -> str:
+    if "coherence" not in judge:  # a study begun before it was measured
+        return ""
+    found = judge["coherence"]
+    return (
+        f" The boundary of a drawn rational scene has a coherence of {found['drawn']:.4f}, and of "
+        f"{found['autoencoded']:.4f} once it went through the autoencoder: softer edges than a subject's own lie above."
     )
 
 

@@ -29,12 +29,11 @@ COMPARED = (
     ("sft", BASE), ("dpo", BASE), ("mask_dpo", BASE), ("full", BASE), ("mask_dpo", "dpo"), ("mask_dpo", "sft"),
     ("mask_dpo_capo", "mask_dpo"), ("mask_dpo_scpo", "mask_dpo"), ("full", "mask_dpo"), ("full", "dpo"),
     ("full", "sft"), ("full", "sft_same_compute"), ("mask_dpo", "mask_dpo_no_replay"), ("mask_dpo", "mask_dpo_all_t"),
-    ("mask_dpo", "mask_dpo_whole_replay"),
+    ("mask_dpo", "mask_dpo_whole_replay"), ("mask_dpo", "mask_dpo_longer_replay"),
     ("mask_dpo_plain", "dpo_plain"), ("full_plain", "mask_dpo_plain"), ("mask_dpo_capo", "capo_win_full"),
     ("mask_dpo_capo", "capo_condition_only"), ("mask_dpo_scpo", "scpo_cross_scene"), ("mask_dpo_scpo", "scpo_pull_up"),
-    ("mask_dpo_early", "sft_early"), ("mask_dpo_early", "dpo_early"), ("mask_dpo_capo_early", "mask_dpo_early"),
-    ("mask_dpo_scpo_early", "mask_dpo_early"), ("full_early", "mask_dpo_early"), ("full_early", "dpo_early"),
-    ("full_early", "mask_dpo_early_same_compute"),
+    ("mask_dpo_early", "sft_early"), ("mask_dpo_early", "dpo_early"), ("full_early", "mask_dpo_early"),
+    ("full_early", "dpo_early"), ("full_early", "mask_dpo_early_same_compute"),
 )  # fmt: skip
 """Differences shown: the first minus the second, paired."""
 COMPARED_MEASURES = ("rational", "foreground_error", "coherence", "diversity", "rational_diversity", "d_win")

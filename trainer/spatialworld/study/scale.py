@@ -59,7 +59,7 @@ SMOKE = Scale(
 )  # fmt: skip
 CPU = Scale(
     name="cpu", conditions=480, pool_draws=8, pairs=2000, test_conditions=160, draws=2, test_pairs=128,
-    trial_conditions=192, trials=4, trial_steps=50, steps=120, pairs_per_step=8, replay_per_step=16, rank=32,
+    trial_conditions=192, trials=4, trial_steps=40, steps=120, pairs_per_step=8, replay_per_step=16, rank=32,
     sampling_steps=8, seeds=(0, 1, 2), groups=("readings", "windows", "compute", "early", "options"),
     data_seeds=(0, 1, 2), data_pairs=(50, 200, 800, 5000), data_errors=(0.1, 0.2, 0.4),
     data_choices=("all", "scale"), data_labels=("hard", "soft"),

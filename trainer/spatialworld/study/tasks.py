@@ -320,9 +320,14 @@ class JudgeTask:
         return float(study.scale.judged_scenes)
 
     def run(self, study: Study) -> str:
-        from trainer.spatialworld.study.judge_check import check_judge, drawn_diversity
+        from trainer.spatialworld.study.judge_check import check_judge, drawn_coherence, drawn_diversity
+        from trainer.spatialworld.study.models import base_model
 
-        found = check_judge(study.scale.judged_scenes) | {"diversity": drawn_diversity(study.scale.test_conditions)}
+        count = study.scale.test_conditions
+        found = check_judge(study.scale.judged_scenes) | {
+            "diversity": drawn_diversity(count),
+            "coherence": drawn_coherence(count, base_model(study.base)),
+        }
         write_durably(study.root / JUDGE, json.dumps(found, indent=1).encode())
         return f"{found['agreement']:.2%} of {found['scenes']} scenes"
 

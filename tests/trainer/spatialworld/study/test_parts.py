@@ -20,7 +20,7 @@ from trainer.spatialworld.study.conditions import conditions_for, noise_seed
 from trainer.spatialworld.study.conflict import foreground_conflict
 from trainer.spatialworld.study.expectations import expectations
 from trainer.spatialworld.study.held_out import Rows, held_out_rows
-from trainer.spatialworld.study.judge_check import check_judge, drawn_diversity
+from trainer.spatialworld.study.judge_check import check_judge, drawn_coherence, drawn_diversity
 from trainer.spatialworld.study.measures import measure_images
 from trainer.spatialworld.study.pairs import PairRule, annotate, choose_pairs
 from trainer.spatialworld.study.plan import steps_of, trial_tasks
@@ -153,6 +153,11 @@ def test_rational_scenes_differ_less_than_the_mixture_does() -> None:
     assert 0 < found["rational"] < 0.8 * found["mixture"]
 
 
+def test_the_autoencoder_costs_a_drawn_boundary_some_of_its_coherence() -> None:
+    found = drawn_coherence(8, load_backbone("spatialworld"))
+    assert 0.7 < found["autoencoded"] < found["drawn"] - 0.01
+
+
 @pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
 def test_every_arm_has_a_config(arm, tmp_path) -> None:  # type: ignore[no-untyped-def]  # parametrised
     study = Study(tmp_path, SCALES["cpu"])
@@ -175,9 +180,9 @@ def test_expectations_are_held_against_the_figures() -> None:
 
     base = {"rational": mean(0.3), "scale": mean(0.2), "position": mean(0.1), "viewpoint": mean(0.4),
             "diversity": mean(0.2), "rational_diversity": mean(0.1)}  # fmt: skip
-    full = {"rational": mean(0.86), "diversity": mean(0.15), "rational_diversity": mean(0.09)}
+    full = {"rational": mean(0.86), "diversity": mean(0.15), "rational_diversity": mean(0.09), "coherence": mean(0.83)}
     result = {
-        "judge": {"agreement": 1.0, "diversity": {"rational": 0.18}},
+        "judge": {"agreement": 1.0, "diversity": {"rational": 0.18}, "coherence": {"autoencoded": 0.85}},
         "arms": {"base": base, "full": full},
         "differences": {
             "mask_dpo - dpo": {"rational": mean(0.005), "foreground_error": mean(-0.02)},
@@ -195,6 +200,7 @@ def test_expectations_are_held_against_the_figures() -> None:
     assert found["MaskDPO keeps the foreground truer than Diffusion-DPO"]
     assert not found["foreground error is no worse than the base's"]
     assert found["boundary coherence is no worse than the base's"]
+    assert not found["its boundary is no less coherent than that of drawn rational scenes through the autoencoder"]
     assert "the full objective is above MaskDPO" not in found
     assert expectations({"judge": None, "arms": {}, "differences": {}}) == []
 
