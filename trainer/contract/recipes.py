@@ -19,7 +19,7 @@ from trainer.contract.config import (
 )
 from trainer.contract.errors import ConfigError
 from trainer.contract.fits import FITS
-from trainer.contract.objective import CapoConfig, ObjectiveConfig, ReplayConfig, ScpoConfig
+from trainer.contract.objective import CapoConfig, MaskDpoConfig, ObjectiveConfig, ReplayConfig, ScpoConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,30 @@ class Recipe:
         return FITS.get(self.name, {})
 
 
+def _objective(beta: float, winners: int | None = None) -> ObjectiveConfig:
+    """All three terms as the study chose their weights and windows, with so many winners replayed a step.
+
+    The study's beta is 30: what stands beside the preference keeps its ratio to beta, so that the gradients of another
+    beta start in the same proportions.
+    """
+    scale = beta / 30
+    return ObjectiveConfig(
+        beta=beta,
+        t_min=0.8,
+        mask_dpo=MaskDpoConfig(foreground_weight=round(scale)),
+        capo=CapoConfig(weight=0.25, share=0.5),
+        scpo=ScpoConfig(weight=0.02, share=0.5),
+        replay=ReplayConfig(weight=round(20 * scale), per_step=winners, t_min=0.7, boundary="exclude"),
+    )
+
+
 def spatialworld_demo() -> RunConfig:
     """MaskDPO + CAPO + SCPO with winner replay on the shipped SpatialWorld model, as the study chose their settings."""
     return RunConfig(
         recipe="spatialworld_demo",
         model=ModelConfig(base="spatialworld"),
         lora=LoraConfig(rank=32, targets="all"),
-        objective=ObjectiveConfig(
-            beta=30.0,
-            t_min=0.8,
-            capo=CapoConfig(weight=0.25, share=0.5),
-            scpo=ScpoConfig(weight=0.02, share=0.5),
-            replay=ReplayConfig(weight=20.0, per_step=16, t_min=0.6, boundary="exclude"),
-        ),
+        objective=_objective(30.0, winners=16),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=10, schedule="cosine"),
         training=TrainingConfig(steps=150, pairs_per_step=8, log_every=5, threads=2),
         validation=ValidationConfig(every=50, pairs=64),
@@ -79,12 +90,12 @@ def spatialworld_smoke() -> RunConfig:
 
 
 def _tuned(name: str, base: str, size: int, *, guidance: float, rate: float = 1e-5) -> RunConfig:
-    """The method's untuned starting values on a public base: LoRA on attention and MLP, the full objective."""
+    """The study's objective at the customary beta on a public base, LoRA on attention and MLP: nothing tuned on it."""
     return RunConfig(
         recipe=name,
         model=ModelConfig(base=base, dtype="bfloat16"),
         lora=LoraConfig(rank=32, targets="attention_mlp"),
-        objective=ObjectiveConfig(beta=2000.0, replay=ReplayConfig(weight=1.0)),
+        objective=_objective(2000.0),
         optimizer=OptimizerConfig(learning_rate=rate, warmup_steps=50),
         training=TrainingConfig(steps=2000, pairs_per_step=4, micro_batch=1, encode_batch=8 if size <= 512 else 2),
         validation=ValidationConfig(every=200, pairs=32),
@@ -148,7 +159,7 @@ def debug(family: str) -> RunConfig:
             "recipe": f"{family}_debug",
             "model": ModelConfig(base=f"{family}_debug"),
             "lora": LoraConfig(rank=4, targets="attention_mlp"),
-            "optimizer": OptimizerConfig(learning_rate=5e-3),
+            "optimizer": OptimizerConfig(learning_rate=2e-2),
             "training": TrainingConfig(steps=4, pairs_per_step=2, micro_batch=1, log_every=1, threads=1),
             "validation": ValidationConfig(every=2, pairs=2),
             "samples": SamplesConfig(every=2, conditions=2, steps=2, guidance=config.samples.guidance),
