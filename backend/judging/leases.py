@@ -288,19 +288,18 @@ def no_such_assignment() -> NotFound:
 
 
 def retake(session: Session, assignment: Assignment | OwnAssignment) -> bool:
-    """Takes the slot of an ended assignment again if one is open and the person has no other; whether it did.
-
-    Its new state is the caller's to set.
-    """
+    """Makes an ended assignment a lease again if a slot is open and the person has no other of it; whether it did."""
     takes_slot = assignment.purpose == Purpose.REGULAR
-    if takes_slot and not repository.retake_slot(session, assignment.comparison_id):
+    if not takes_slot:
+        # Their other requests first: one that waits for this lease must not hold what this one needs at its end.
+        project_id = repository.facts(session, assignment.comparison_id).project_id
+        repository_standing.lock_standing(session, project_id, assignment.person_id)
+    elif not repository.retake_slot(session, assignment.comparison_id):
         return False
-    # The comparison's row is locked from here on, and every lease of it is made under that lock.
-    if repository_leases.has_other_live(session, assignment):
-        if takes_slot:
-            repository.return_slot(session, assignment.comparison_id)
-        return False
-    return True
+    retaken = repository_leases.lease_again(session, assignment.id)
+    if takes_slot and not retaken:
+        repository.return_slot(session, assignment.comparison_id)
+    return retaken
 
 
 def lease_lost(assignment: Assignment | OwnAssignment) -> LeaseLost:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, String, bindparam, cast, exists, func, select, text, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from backend.catalogue.models import Candidate, Condition, Criterion, Project, ProjectMember, Subject
@@ -19,7 +20,7 @@ from backend.judging.models import (
     ComparisonKind,
     Purpose,
 )
-from backend.judging.repository import LIVE, insert_on, times_held
+from backend.judging.repository import insert_on, times_held
 
 
 class Lease(NamedTuple):
@@ -290,8 +291,8 @@ def to_answer(row: Sequence[Any]) -> ToAnswer:
     return ToAnswer(assignment, project_id, condition_id, kind, criterion, prompt, settings or {}, is_member, shown)
 
 
-def set_state(session: Session, assignment_id: int, state: AssignmentState, ended_at: datetime) -> None:
-    """Puts an assignment that the transaction has locked into its final state."""
+def set_state(session: Session, assignment_id: int, state: AssignmentState, ended_at: datetime | None) -> None:
+    """Puts an assignment that the transaction has locked into a state."""
     session.execute(state_statement(), {"of_assignment": assignment_id, "to_state": state.value, "at": ended_at})
 
 
@@ -316,16 +317,15 @@ def lock_assignment(session: Session, assignment_id: int, person_id: int) -> Ass
     return session.scalar(query)
 
 
-def has_other_live(session: Session, assignment: Assignment | OwnAssignment) -> bool:
-    """Whether the person has another live assignment of the same comparison for the same purpose."""
-    other = exists().where(
-        Assignment.comparison_id == assignment.comparison_id,
-        Assignment.person_id == assignment.person_id,
-        Assignment.purpose == assignment.purpose,
-        Assignment.id != assignment.id,
-        Assignment.state.in_(LIVE),
-    )
-    return bool(session.scalar(select(other)))
+def lease_again(session: Session, assignment_id: int) -> bool:
+    """Makes an ended assignment a lease; False where its person has another live one of it for the same purpose."""
+    try:
+        # The index decides, not a look beforehand: another window may be making the other one right now.
+        with session.begin_nested():
+            set_state(session, assignment_id, AssignmentState.LEASED, None)
+    except IntegrityError:
+        return False
+    return True
 
 
 def expire(session: Session, now: datetime, limit: int) -> tuple[int, Counter[int]]:

@@ -19,7 +19,7 @@ from backend.judging.models import (
     Vote,
 )
 from backend.judging.models_serving import GoldAnswer, Matchup
-from backend.judging.repository import upsert
+from backend.judging.repository import LIVE, upsert
 from backend.kit.database import utcnow
 
 _BULK = {"synchronize_session": False}
@@ -82,11 +82,21 @@ def untouched_open(session: Session, project_id: int, limit: int) -> list[tuple[
     return [(row.id, ComparisonKind(row.kind)) for row in rows]
 
 
-def lock_work(session: Session, project_id: int, person_id: int) -> None:
-    """Makes whatever else is done with the person's assignments in the project wait."""
+def lock_work(session: Session, project_id: int, person_id: int) -> list[int]:
+    """Makes whatever else is done with the person's assignments in the project wait; those that are leased.
+
+    Locks assignments first, then what they are of, as an answer does, and each by id, as whatever else takes several.
+    """
     of_project = select(Comparison.id).where(Comparison.project_id == project_id)
-    query = select(Assignment.id).where(Assignment.person_id == person_id, Assignment.comparison_id.in_(of_project))
-    session.execute(query.order_by(Assignment.id).with_for_update(of=Assignment)).all()
+    mine = (Assignment.person_id == person_id, Assignment.comparison_id.in_(of_project))
+    query = select(Assignment.id, Assignment.state).where(*mine).order_by(Assignment.id)
+    locked = session.execute(query.with_for_update(of=Assignment)).all()
+    counted = select(Assignment.comparison_id).where(
+        *mine, Assignment.state.in_(LIVE), Assignment.purpose == Purpose.REGULAR
+    )
+    comparisons = select(Comparison.id).where(Comparison.id.in_(counted)).order_by(Comparison.id)
+    session.execute(comparisons.with_for_update(of=Comparison)).all()
+    return [row.id for row in locked if row.state == AssignmentState.LEASED]
 
 
 def set_aside(session: Session, project_id: int, person_id: int) -> int:
@@ -119,20 +129,6 @@ def set_aside(session: Session, project_id: int, person_id: int) -> int:
     return session.execute(
         update(Judgment).where(Judgment.id.in_(of_person)).values(**aside).execution_options(**_BULK)
     ).rowcount
-
-
-def held_by(session: Session, project_id: int, person_id: int) -> list[int]:
-    """The person's leases in the project."""
-    query = (
-        select(Assignment.id)
-        .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .where(
-            Assignment.person_id == person_id,
-            Assignment.state == AssignmentState.LEASED,
-            Comparison.project_id == project_id,
-        )
-    )
-    return list(session.scalars(query.order_by(Assignment.id)))
 
 
 def set_priority(

@@ -1,5 +1,7 @@
 """What leads decide about serving: known answers, priorities, and annotators who pause, go on, or are judged anew."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from backend.accounts.models import Person
@@ -37,8 +39,9 @@ def _has_worked(session: Session, project: Project, person_id: int) -> bool:
 def pause(session: Session, lead: Person, project: Project, person_id: int, words: str) -> None:
     """Serves this annotator nothing more and tells them `words`; what they hold goes to others."""
     person = _annotator(session, project, person_id)
+    leased = repository_supervision.lock_work(session, project.id, person_id)
     repository_standing.set_pause(session, project.id, person_id, words.strip() or "A lead paused your work.", lead.id)
-    _release_all(session, project, person)
+    _release_all(session, person, leased)
     audit(session, lead, "annotator.pause", "person", person_id, project=project.slug, words=words.strip())
 
 
@@ -63,16 +66,16 @@ def requeue(session: Session, lead: Person, project: Project, person_id: int) ->
     """
     person = _annotator(session, project, person_id)
     # An answer that is being stored or changed comes before all of this or after it.
-    repository_supervision.lock_work(session, project.id, person_id)
+    leased = repository_supervision.lock_work(session, project.id, person_id)
     repository_standing.lock_standing(session, project.id, person_id)
-    _release_all(session, project, person)
+    _release_all(session, person, leased)
     count = repository_supervision.set_aside(session, project.id, person_id)
     audit(session, lead, "annotator.requeue", "person", person_id, project=project.slug, judgments=count)
     return count
 
 
-def _release_all(session: Session, project: Project, person: Person) -> None:
-    for assignment_id in repository_supervision.held_by(session, project.id, person.id):
+def _release_all(session: Session, person: Person, leased: Sequence[int]) -> None:
+    for assignment_id in leased:
         leases.release(session, person, assignment_id)
 
 

@@ -2,6 +2,9 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from threading import Barrier
 
 import pytest
 from sqlalchemy import func, select
@@ -9,6 +12,7 @@ from sqlalchemy import func, select
 from backend.judging import overlap, service, supervision
 from backend.judging.models import Assignment, Comparison, Judgment, Purpose, Vote
 from backend.judging.models_serving import GoldAnswer, Standing
+from backend.judging.repository import LIVE
 from backend.judging.schemas import AnswerIn
 from backend.kit.errors import Invalid, NotFound
 from tests.backend.judging.world import add_annotator, build, counters_hold
@@ -30,6 +34,11 @@ def claim(database, world, person, count=1, **more):
 def answer(database, person, assignment, given=TIE):
     with database.transaction() as session:
         return service.submit(session, person, assignment, f"key-{assignment}", given)[0]
+
+
+def renew(database, person, assignment):
+    with database.transaction() as session:
+        return service.renew(session, person, assignment, lease_seconds=60)
 
 
 def winning_side(database, row) -> str:
@@ -257,7 +266,44 @@ def test_without_verdicts_there_is_nothing_to_be_known(database):
         supervision.make_gold_of_verdicts(session, lead, world.project, 5)
 
 
-ACTS = ("claim", "claim", "submit", "submit", "skip", "edit", "release", "renew", "expire", "requeue")
+def test_a_known_comparison_given_up_twice_is_held_once(database):
+    """Three windows of one person at once: one asks for work, one renews, one answers."""
+    settings = {"gold_rate": 1.0, "quota": 10}
+    world, _ = gold_world(database, gold=1, settings=settings, comparisons=40)
+    skip = AnswerIn(outcome="skip", skip_reason="cannot_tell")
+    for _ in range(20):
+        ann = add_annotator(database, world)
+        first, second = (_given_up(database, world, ann) for _ in range(2))
+        at_once = Barrier(3)
+        acts = (
+            partial(claim, database, world, ann),
+            partial(renew, database, ann, first),
+            partial(answer, database, ann, second, skip),
+        )
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(_at_once, acts, [at_once] * 3))
+        with database.reading() as session:
+            gold = select(Assignment.state).where(Assignment.person_id == ann.id, Assignment.purpose == Purpose.GOLD)
+            assert sum(state in LIVE for state in session.scalars(gold)) == 1
+    check(database)
+
+
+def _given_up(database, world, person) -> int:
+    """A known comparison, leased to the person and released."""
+    (row,) = claim(database, world, person).rows
+    assert row.assignment.purpose == Purpose.GOLD
+    with database.transaction() as session:
+        service.release(session, person, row.assignment.id)
+    return row.assignment.id
+
+
+def _at_once(act, barrier: Barrier) -> None:
+    barrier.wait()
+    with suppress(service.LeaseLost):
+        act()
+
+
+ACTS = ("claim", "claim", "submit", "submit", "skip", "edit", "release", "renew", "expire", "requeue", "pause")
 
 
 def _act(database, world, people, lead, number: int) -> None:
@@ -278,7 +324,10 @@ def _act(database, world, people, lead, number: int) -> None:
                     service.expire(session)
                 elif act == "requeue" and step == 10:
                     supervision.requeue(session, lead, world.project, person.id)
-                elif at is None or act == "requeue":
+                elif act == "pause" and step % 5 == 0:
+                    supervision.pause(session, lead, world.project, person.id, "")
+                    supervision.resume(session, lead, world.project, person.id)
+                elif at is None or act in ("requeue", "pause"):
                     continue
                 elif act in ("submit", "skip"):
                     given = skip if act == "skip" else choose(chance.choice(["left", "right"]))
