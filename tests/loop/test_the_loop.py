@@ -171,7 +171,7 @@ def train(page: Page, snapshot: int) -> dict[str, Any]:
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3000)
 def test_a_turn_of_the_loop(service: Service, page: Page) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -100,7 +100,7 @@ def test_checkpointing_computes_twice_and_changes_nothing(
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler on a CPU, and there is none")
-@pytest.mark.timeout(600)  # inductor builds two kinds of block with g++, adapter on and off: a minute or more
+@pytest.mark.timeout(1800)  # inductor builds two kinds of block with g++, adapter on and off: a minute or more
 def test_compiled_blocks_train_as_uncompiled_ones_do_also_where_the_first_step_is_metered(
     smoke: RunConfig, snapshot_folder: Path, tmp_path: Path
 ) -> None:
@@ -122,7 +122,7 @@ def test_compiled_blocks_train_as_uncompiled_ones_do_also_where_the_first_step_i
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler on a CPU, and there is none")
-@pytest.mark.timeout(300)  # inductor compiles one block, forward and backward, with g++: tens of seconds on a busy CPU
+@pytest.mark.timeout(900)  # inductor compiles one block, forward and backward, with g++: tens of seconds on a busy CPU
 def test_a_compiled_block_gives_the_same_prediction_and_gradients(pipeline_folder: Path) -> None:
     from trainer.backbones.load import load_backbone
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from trainer.backbones.load import compute_type
 from trainer.spatialworld.attention import MixedPrecisionAttention
 from trainer.spatialworld.codec import encode_blocks, linear_map
 from trainer.spatialworld.model import DEFAULT, ModelConfig, build_pipeline, start_as_identity
@@ -39,6 +40,7 @@ class Pretraining:
     """How the transformer is trained. The rate is constant after the warm-up and falls to zero in the last part.
 
     The first ``rational_share`` of the steps shows rational scenes only, the rest breaks a rule in ``broken_share``.
+    ``dtype`` is of the products: auto is bfloat16 where the hardware is fast at it.
     """
 
     steps: int = 9000
@@ -55,7 +57,7 @@ class Pretraining:
     ema: float = 0.995
     time_mean: float = 1.2
     time_std: float = 1.2
-    bfloat16: bool = True
+    dtype: str = "auto"
 
 
 @dataclass
@@ -141,7 +143,7 @@ def flow_loss(model: FluxTransformer2DModel, data: Tensors, config: Pretraining,
     mask = pack_mask(torch.from_numpy((masks > 127).astype(np.float32)), 4)
     tokens = torch.cat([noisy, data.encode(canvases), mask], dim=-1)
     words, place = data.prompt[picks], model.device
-    with torch.autocast(place.type, torch.bfloat16, enabled=config.bfloat16):
+    with torch.autocast(place.type, torch.bfloat16, enabled=compute_type(config.dtype, place) == torch.bfloat16):
         velocity = model(
             hidden_states=tokens.to(place),
             encoder_hidden_states=data.text[words].to(place),

@@ -131,7 +131,7 @@ def test_pretraining_goes_on_as_if_it_had_never_stopped(
     monkeypatch.setattr(scene_cache, "CHUNK", 24)
     vae = tmp_path / "vae"
     fitted_vae(scenes, DEBUG, 0).save_pretrained(vae)
-    config = Pretraining(steps=4, scenes=24, batch=4, warmup=1, bfloat16=False)
+    config = Pretraining(steps=4, scenes=24, batch=4, warmup=1, dtype="float32")
     whole, parts, cache = tmp_path / "whole", tmp_path / "parts", tmp_path / "cache"
     pretrain(whole, config, vae, cache, resume=False, every=0.0, sizes=DEBUG)
     monkeypatch.setattr("trainer.spatialworld.pretrain.flow_loss", _stopping(2))
