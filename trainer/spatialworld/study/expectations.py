@@ -18,7 +18,7 @@ FULL_AT_LEAST, DIVERSITY_AT_LEAST = 0.85, 0.80
 def expectations(result: Json) -> list[dict[str, Any]]:
     """For each expectation whose figures are there: ``what``, ``found`` in words, and whether it ``holds``."""
     differences = result["differences"]
-    found = [*_world(result), *_reached(result), *_order(differences), *_unharmed(differences)]
+    found = [*_world(result), *_reached(result), *_order(differences), *_order_of_few(result), *_unharmed(differences)]
     return [{"what": what, "found": words, "holds": holds} for what, words, holds in found]
 
 
@@ -40,18 +40,37 @@ def _reached(result: Json) -> Iterator[Found]:
         return
     mean = arms["full"]["rational"]["mean"]
     yield "the full objective is rational in 85 %", f"{100 * mean:.1f} %", mean >= FULL_AT_LEAST
-    for measure, among in (("diversity", ""), ("rational_diversity", " among rational images")):
-        whole = arms.get(BASE, {}).get(measure)
-        if whole and whole["n"] and whole["mean"] > 0 and arms["full"][measure]["n"]:
-            kept = arms["full"][measure]["mean"] / whole["mean"]
-            yield f"it keeps 80 % of the base's diversity{among}", f"{100 * kept:.0f} %", kept >= DIVERSITY_AT_LEAST
-    if judge and arms["full"]["diversity"]["n"]:
-        kept = arms["full"]["diversity"]["mean"] / judge["diversity"]["rational"]
-        yield "it has 80 % of the diversity of drawn rational scenes", f"{100 * kept:.0f} %", kept >= DIVERSITY_AT_LEAST
+    yield from _diverse(result)
     if judge and "coherence" in judge:
         coherence, drawn = arms["full"]["coherence"], judge["coherence"]["autoencoded"]
         what = "its boundary is no less coherent than that of drawn rational scenes through the autoencoder"
         yield what, f"{coherence['mean']:.4f} against {drawn:.4f}", coherence["high"] >= drawn
+
+
+def _diverse(result: Json) -> Iterator[Found]:
+    """Collapse can't pass for success; but what differs by breaking rules is no loss, so drawn scenes stand beside."""
+    drawn = result["judge"]["diversity"] if result["judge"] else {}
+    for measure, prefix, where in (
+        ("diversity", "", ""),
+        ("open_diversity", "open_", " where the prompt leaves the light open"),
+    ):
+        rational, mixture = drawn.get(f"{prefix}rational"), drawn.get(f"{prefix}mixture")
+        share = result["kept"].get("full", {}).get(measure)
+        if share and share["n"]:
+            words = f"{_share(share)}; drawn: {100 * rational / mixture:.0f} %" if rational else _share(share)
+            yield f"it keeps 80 % of the base's diversity{where}", words, share["mean"] >= DIVERSITY_AT_LEAST
+        if rational and measure in result["arms"]["full"]:
+            part = result["arms"]["full"][measure]["mean"] / rational
+            what = f"it has 80 % of the diversity of drawn rational scenes{where}"
+            yield what, f"{100 * part:.0f} %", part >= DIVERSITY_AT_LEAST
+    share = result["kept"].get("full", {}).get("rational_diversity")
+    if share and share["n"]:
+        what = "it keeps 80 % of the base's diversity among rational images"
+        yield what, _share(share), share["mean"] >= DIVERSITY_AT_LEAST
+
+
+def _share(found: Json) -> str:
+    return f"{100 * found['mean']:.0f} % ({100 * found['low']:.0f} … {100 * found['high']:.0f})"
 
 
 def _order(differences: Json) -> Iterator[Found]:
@@ -67,9 +86,7 @@ def _order(differences: Json) -> Iterator[Found]:
         ("the full objective is above SFT of equal compute", "full - sft_same_compute"),
     ):
         if pair in differences:
-            gap = differences[pair]["rational"]
-            words = f"{100 * gap['mean']:+.1f} points ({100 * gap['low']:+.1f} … {100 * gap['high']:+.1f})"
-            yield what, words, gap["low"] > 0
+            yield _above(what, differences[pair]["rational"])
     for what, pair, measure, sign in (
         ("MaskDPO keeps the foreground truer than Diffusion-DPO", "mask_dpo - dpo", "foreground_error", -1),
         ("CAPO makes the boundary more coherent", "mask_dpo_capo - mask_dpo", "coherence", 1),
@@ -78,6 +95,32 @@ def _order(differences: Json) -> Iterator[Found]:
             gap = differences[pair][measure]
             words = f"{gap['mean']:+.4f} ({gap['low']:+.4f} … {gap['high']:+.4f})"
             yield what, words, min(sign * gap["low"], sign * gap["high"]) > 0
+
+
+def _above(what: str, gap: Json) -> Found:
+    """A difference of shares that must lie wholly above 0."""
+    words = f"{100 * gap['mean']:+.1f} points ({100 * gap['low']:+.1f} … {100 * gap['high']:+.1f})"
+    return what, words, gap["low"] > 0
+
+
+def _order_of_few(result: Json) -> Iterator[Found]:
+    """The order where pairs are few or wrong, and for large subjects."""
+    for pair, what in (
+        ("mask_dpo - dpo", "MaskDPO is above Diffusion-DPO"),
+        ("full - mask_dpo", "the full objective is above MaskDPO"),
+        ("full - sft", "the full objective is above SFT of equal steps"),
+    ):
+        if gap := result["differences"].get(pair, {}).get("rational_large"):
+            yield _above(f"{what}, on large subjects", gap)
+        for snapshot, found in result["terms"].items():
+            if gap := found["differences"].get(pair):
+                yield _above(f"{what}, {where_of(snapshot)}", gap["rational"])
+
+
+def where_of(snapshot: str) -> str:
+    """The pairs of a data question in words: ``pairs-50``, ``error-20``."""
+    question, _, value = snapshot.partition("-")
+    return f"with {value} pairs" if question == "pairs" else f"where annotators err in {value} %"
 
 
 def _unharmed(differences: Json) -> Iterator[Found]:

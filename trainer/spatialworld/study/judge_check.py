@@ -53,14 +53,18 @@ def drawn_diversity(conditions: int) -> dict[str, float]:
     """Diversity of two drawn scenes of each test condition: both ``rational``, or both from the ``mixture``.
 
     The mixture is what a base that knows its training scenes samples from; a model that only makes rational scenes
-    can't differ more than those do.
+    can't differ more than those do. ``open_rational`` and ``open_mixture`` are of prompts that leave the light open.
     """
     chosen = conditions_for("test", conditions)
     masks = np.stack([condition.mask for condition in chosen])
-    return {
-        name: round(diversity(_drawn(conditions, rational, 0), _drawn(conditions, rational, 1), masks), 5)
-        for name, rational in (("rational", True), ("mixture", False))
-    }
+    leaves_open = np.array([condition.spec.light is None for condition in chosen])
+    found = {}
+    for name, rational in (("rational", True), ("mixture", False)):
+        one, other = (_drawn(conditions, rational, draw) for draw in (0, 1))
+        found[name] = round(diversity(one, other, masks), 5)
+        if leaves_open.any():
+            found[f"open_{name}"] = round(diversity(one[leaves_open], other[leaves_open], masks[leaves_open]), 5)
+    return found
 
 
 def drawn_coherence(conditions: int, backbone: Backbone) -> dict[str, float]:

@@ -25,6 +25,7 @@ TITLES = {
     "rational": "rational",
     "rational_level": "rational, seen level",
     "rational_top": "rational, seen from above",
+    "rational_large": "rational, large subjects",
     "scale": "scale broken",
     "position": "position broken",
     "viewpoint": "viewpoint broken",
@@ -37,6 +38,7 @@ TITLES = {
     "text": "asked words shown",
     "roughness": "roughness",
     "diversity": "diversity",
+    "open_diversity": "diversity, light left open",
     "rational_diversity": "diversity among rational",
     "d_win": "D_w",
     "d_lose": "D_l",
@@ -45,21 +47,23 @@ TITLES = {
 }
 """Measures by their key in results.json, in the report's order."""
 SHARES = (
-    "rational", "rational_level", "rational_top", *REASONS, "cant_tell", "asked_surface", "asked_light", "text",
-    "accuracy",
+    "rational", "rational_level", "rational_top", "rational_large", *REASONS, "cant_tell", "asked_surface",
+    "asked_light", "text", "accuracy",
 )  # fmt: skip
 """Measures that are shares, shown in per cent."""
-SMALLER_IS_BETTER = (*REASONS, "cant_tell", "foreground_error", "expansion", "d_win")
+LARGE = 0.12
+"""Least share of the image that a large subject covers: about a fifth of the test conditions have one."""
 
 
 def measure_images(found: Candidates, conditions: Sequence[Condition]) -> Measures:
-    """Float32 [C, K] by condition and draw (both diversities [C]); NaN where a measure does not apply.
+    """Float32 [C, K] by condition and draw (diversities [C]); NaN where a measure does not apply.
 
-    ``rational_level`` and ``rational_top`` are of the subjects seen so. ``foreground_error`` reads the images before
-    the true subject is pasted, all others after it. ``text`` is the share of the words asked for (surface, light) that
-    the judge reads in the background. ``diversity`` is the mean absolute difference of two draws' backgrounds over all
-    pairs of draws. What a model no longer gets wrong takes diversity away as well, so ``rational_diversity`` is the
-    same over pairs of rational draws.
+    ``rational_level`` and ``rational_top`` are of the subjects seen so, ``rational_large`` of those that cover LARGE.
+    ``foreground_error`` reads the images before the true subject is pasted, all others after it. ``text`` is the share
+    of the words asked for (surface, light) that the judge reads in the background. ``diversity`` is the mean absolute
+    difference of two draws' backgrounds over all pairs of draws. What a model no longer gets wrong takes diversity away
+    as well, so ``rational_diversity`` is the same over pairs of rational draws, and ``open_diversity`` is of the
+    conditions whose prompt leaves the light open: there rational images can differ too.
     """
     shape = found.rational.shape
     masks = np.stack([condition.mask for condition in conditions])
@@ -68,6 +72,8 @@ def measure_images(found: Candidates, conditions: Sequence[Condition]) -> Measur
     for viewpoint in VIEWPOINTS:
         subjects = np.array([condition.spec.viewpoint == viewpoint for condition in conditions])
         measures[f"rational_{viewpoint}"] = np.where(subjects[:, None], measures["rational"], np.nan)
+    large = np.array([condition.foreground.mean() >= LARGE for condition in conditions])
+    measures["rational_large"] = np.where(large[:, None], measures["rational"], np.nan)
     measures["cant_tell"] = (found.rational == CANT_TELL).astype(np.float32)
     for reason in REASONS:
         measures[reason] = np.char.find(found.reasons, reason).__ge__(0).astype(np.float32)
@@ -87,6 +93,8 @@ def measure_images(found: Candidates, conditions: Sequence[Condition]) -> Measur
     counted = known.sum(axis=0)
     measures["text"] = np.where(counted > 0, np.where(known, words, 0).sum(axis=0) / np.maximum(counted, 1), np.nan)
     measures["diversity"] = _diversity(found, conditions, np.ones(shape, dtype=bool))
+    leaves_open = np.array([condition.spec.light is None for condition in conditions])
+    measures["open_diversity"] = np.where(leaves_open, measures["diversity"], np.nan)
     measures["rational_diversity"] = _diversity(found, conditions, found.rational == 1)
     return measures
 

@@ -16,6 +16,7 @@ from trainer.spatialworld.study.tasks import (
     CELL,
     DATA_GROUP,
     MAIN,
+    TERMS_GROUP,
     TRIALS_GROUP,
     BaseTask,
     CellTask,
@@ -33,6 +34,8 @@ LABEL_ERROR, LABEL_ANNOTATORS = 0.2, 3
 one annotator of the same error, what several judgments of an image are worth."""
 DATA_ARM = "mask_dpo"
 """The arm by which the data questions are asked."""
+TERMS = ("sft", "dpo", "full")
+"""Those beside it that learn from few or wrong pairs: with many right ones all arms meet at what the base knows."""
 
 
 def base_tasks(study: Study) -> list[Task]:
@@ -139,6 +142,24 @@ def data_tasks(study: Study, settings: Mapping[str, Overrides]) -> list[Task]:
     ]
 
 
+def terms_tasks(study: Study, settings: Mapping[str, Overrides]) -> list[Task]:
+    """Phase 6: the same objectives where pairs are few or wrong, each at the settings it chose on many right ones."""
+    return [
+        CellTask(
+            TERMS_GROUP, terms_cell(arm.name, name), seed, study.scale.steps, overrides_of(arm, settings), name
+        )
+        for seed in study.scale.data_seeds
+        for name in study.scale.data_terms
+        for arm in ARMS
+        if arm.name in TERMS
+    ]  # fmt: skip
+
+
+def terms_cell(arm: str, snapshot: str) -> str:
+    """What the cells of an arm on the pairs of a data question are called."""
+    return f"{arm}-{snapshot}"
+
+
 def all_tasks(study: Study) -> Iterator[Task]:
     """Every task, with the settings as far as trials have chosen them: for counting."""
     settings = chosen_settings(study)
@@ -146,3 +167,4 @@ def all_tasks(study: Study) -> Iterator[Task]:
         yield from tasks(study)
     yield from arm_tasks(study, settings)
     yield from data_tasks(study, settings)
+    yield from terms_tasks(study, settings)

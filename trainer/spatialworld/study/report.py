@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from trainer.contract.files import write_durably
+from trainer.spatialworld.geometry import REASONS
 from trainer.spatialworld.study import plots
 from trainer.spatialworld.study.arms import ARMS, BASE
 from trainer.spatialworld.study.conditions import conditions_for
-from trainer.spatialworld.study.measures import SHARES, TITLES
+from trainer.spatialworld.study.expectations import where_of
+from trainer.spatialworld.study.measures import LARGE, SHARES, TITLES
 from trainer.spatialworld.study.pairs import HIGH_CONTRAST
 from trainer.spatialworld.study.plan import DATA_ARM, LABEL_ANNOTATORS, LABEL_ERROR
 from trainer.spatialworld.study.results import ANNOTATOR_ERROR, COMPARED_MEASURES, collect
@@ -159,6 +161,14 @@ def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
         yield f"Asked with {NAMES[DATA_ARM]} at its chosen settings, {_seeds(result['sizes']['data_seeds'])}."
         yield _data_table(result)
         yield from (_picture(name) for name in made if name.startswith("data-"))
+    if any(found["arms"] for found in result["terms"].values()):
+        yield "## Where pairs are few or wrong"
+        yield (
+            "With many right pairs the arms meet at what the base knows. Here each is trained on less, at the settings "
+            f"it chose on all of them, {_seeds(result['sizes']['data_seeds'])}. Rational images, then differences of "
+            "them, paired:"
+        )
+        yield _terms_table(result)
     yield "## Settings"
     yield _settings(result)
     if SAMPLES in made:
@@ -185,6 +195,7 @@ def _preface(result: Json) -> str:
         f"{sizes['conditions']} conditions with {sizes['pool_draws']} candidates each, {sizes['steps']} steps of "
         f"{sizes['pairs_per_step']} pairs, LoRA of rank {sizes['rank']}. Measured on {sizes['test_conditions']} "
         f"conditions of held-out subjects, {sizes['draws']} images each, {sizes['sampling_steps']} sampling steps. "
+        f"A large subject covers at least {100 * LARGE:.0f} % of the image. "
         "Intervals are 95 %, by resampling conditions and training seeds. The objectives are our reading of the paper."
     )
     if not result["complete"]:
@@ -197,8 +208,18 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 TABLES = (
-    ("rational", "rational_level", "rational_top", "scale", "position", "viewpoint", "cant_tell", "elo"),
-    ("foreground_error", "expansion", "coherence", "text", "diversity", "rational_diversity", "d_win", "d_lose"),
+    ("rational", "rational_level", "rational_top", "rational_large", *REASONS, "cant_tell", "elo"),
+    (
+        "foreground_error",
+        "expansion",
+        "coherence",
+        "text",
+        "diversity",
+        "open_diversity",
+        "rational_diversity",
+        "d_win",
+        "d_lose",
+    ),
 )
 """What is wanted, and what must not be paid for it."""
 
@@ -296,6 +317,18 @@ def _data_table(result: Json) -> str:
                  _cell(found["diversity"], "diversity")]
             )  # fmt: skip
     return _table(["question", "answer", "pairs", "rational", "diversity"], body)
+
+
+def _terms_table(result: Json) -> str:
+    found = {where_of(name): terms for name, terms in result["terms"].items() if terms["arms"]}
+    usual = {"arms": result["arms"], "differences": result["differences"]}
+    columns = {**found, f"{result['pairs']} right pairs": usual}
+    body = [
+        [label(name), *(_cell(column[part].get(name, {}).get("rational"), "rational") for column in columns.values())]
+        for part, label in (("arms", NAMES.__getitem__), ("differences", _pair))
+        for name in next(iter(found.values()))[part]
+    ]
+    return _table(["", *columns], body)
 
 
 def _settings(result: Json) -> str:

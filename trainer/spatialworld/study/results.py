@@ -18,10 +18,20 @@ from trainer.spatialworld.study.conditions import conditions_for
 from trainer.spatialworld.study.conflict import CONFLICT
 from trainer.spatialworld.study.expectations import expectations
 from trainer.spatialworld.study.measures import TITLES
-from trainer.spatialworld.study.plan import all_tasks, chosen_settings, data_rules, overrides_of, steps_of, trial_score
+from trainer.spatialworld.study.plan import (
+    DATA_ARM,
+    TERMS,
+    all_tasks,
+    chosen_settings,
+    data_rules,
+    overrides_of,
+    steps_of,
+    terms_cell,
+    trial_score,
+)
 from trainer.spatialworld.study.scale import UNIT, Study, spent_seconds
-from trainer.spatialworld.study.statistics import difference, estimate, ratings
-from trainer.spatialworld.study.tasks import ARMS_GROUP, CELL, DATA_GROUP, JUDGE, MAIN
+from trainer.spatialworld.study.statistics import difference, estimate, kept, ratings
+from trainer.spatialworld.study.tasks import ARMS_GROUP, CELL, DATA_GROUP, JUDGE, MAIN, TERMS_GROUP
 
 ANNOTATOR_ERROR = 0.1
 """Share of votes that the simulated annotators of the ratings turn round."""
@@ -36,7 +46,13 @@ COMPARED = (
     ("full_early", "dpo_early"), ("full_early", "mask_dpo_early_same_compute"),
 )  # fmt: skip
 """Differences shown: the first minus the second, paired."""
-COMPARED_MEASURES = ("rational", "foreground_error", "coherence", "diversity", "rational_diversity", "d_win")
+COMPARED_MEASURES = (
+    "rational", "rational_large", "foreground_error", "coherence", "diversity", "rational_diversity", "d_win",
+)  # fmt: skip
+COMPARED_TERMS = (("mask_dpo", "sft"), ("mask_dpo", "dpo"), ("full", "mask_dpo"), ("full", "dpo"), ("full", "sft"))
+"""Differences shown where pairs are few or wrong."""
+DIVERSITIES = ("diversity", "open_diversity", "rational_diversity")
+"""Measures of which an arm keeps a share of the base's."""
 
 Cells = dict[int, dict[str, Any]]
 
@@ -91,6 +107,8 @@ def collect(study: Study, command: str) -> dict[str, Any]:
         if one in found and other in found
     }
     result["by_subject"] = _by_subject(study, found)
+    result["kept"] = _kept(found)
+    result["terms"] = _terms(study)
     result["expected"] = expectations(result)
     result["compute"] = _compute(found)
     result["tuning"] = _tuning(study)
@@ -123,6 +141,39 @@ def _by_subject(study: Study, found: Mapping[str, Cells]) -> dict[str, Any]:
             if one in found and other in found
         },
     }
+
+
+def _kept(found: Mapping[str, Cells]) -> dict[str, Any]:
+    """Every arm's diversity by the base's, over the conditions on which both have one."""
+    if BASE not in found:
+        return {}
+    return {
+        name: {
+            measure: kept(values(some, measure), values(found[BASE], measure)).to_json() for measure in DIVERSITIES
+        }
+        for name, some in found.items()
+        if name != BASE
+    }  # fmt: skip
+
+
+def _terms(study: Study) -> dict[str, Any]:
+    """The objectives where pairs are few or wrong: estimates and differences, by the snapshot's name."""
+    made: dict[str, Any] = {}
+    for name in study.scale.data_terms:
+        cells_of = {DATA_ARM: cells(study, DATA_GROUP, name)}
+        cells_of |= {arm: cells(study, TERMS_GROUP, terms_cell(arm, name)) for arm in TERMS}
+        some = {arm: found for arm, found in cells_of.items() if any("measures" in record for record in found.values())}
+        made[name] = {
+            "arms": {arm: _estimates(found) for arm, found in some.items()},
+            "differences": {
+                f"{one} - {other}": {
+                    measure: _difference(some[one], some[other], measure) for measure in COMPARED_MEASURES
+                }
+                for one, other in COMPARED_TERMS
+                if one in some and other in some
+            },
+        }
+    return made
 
 
 def _ratings(found: Mapping[str, Cells]) -> dict[str, Any]:

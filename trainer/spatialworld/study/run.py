@@ -23,6 +23,7 @@ from trainer.spatialworld.study.plan import (
     chosen_settings,
     data_tasks,
     pair_tasks,
+    terms_tasks,
     trial_tasks,
 )
 from trainer.spatialworld.study.scale import SCALES, Study, spend_seconds
@@ -76,7 +77,8 @@ def run_study(study: Study) -> None:
         for tasks in (base_tasks, candidate_tasks, pair_tasks, trial_tasks):
             _perform_all(study, tasks(study), executor, progress)
         settings = chosen_settings(study)
-        _perform_all(study, [*arm_tasks(study, settings), *data_tasks(study, settings)], executor, progress)
+        trainings = [task for tasks in (arm_tasks, data_tasks, terms_tasks) for task in tasks(study, settings)]
+        _perform_all(study, trainings, executor, progress)
 
 
 class Progress:

@@ -80,6 +80,24 @@ def difference(first: np.ndarray, second: np.ndarray, seed: int = 0, subjects: S
     return estimate(np.asarray(first, dtype=float) - np.asarray(second, dtype=float), seed, subjects)
 
 
+def kept(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Estimate:
+    """Mean of the first by mean of the second, float [S, C] each, over the conditions on which both are known.
+
+    Conditions and seeds are resampled together; one of the two may have a single row.
+    """
+    first, second = np.broadcast_arrays(np.atleast_2d(first).astype(float), np.atleast_2d(second).astype(float))
+    known = np.isfinite(first) & np.isfinite(second)
+    if not known.any():
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    clusters = _clusters(first, None)
+    above, below = (
+        _resampled(np.where(known, values, 0.0), known, np.random.default_rng(seed), clusters)
+        for values in (first, second)
+    )
+    low, high = np.nanpercentile(above / below, [2.5, 97.5])
+    return Estimate(float(first[known].mean() / second[known].mean()), float(low), float(high), int(known.sum()))
+
+
 def annotated_wins(first: np.ndarray, second: np.ndarray, error: float, rng: np.random.Generator) -> tuple[float, int]:
     """Wins of the first (a tie counts half) and votes, when an annotator compares images of one condition and noise.
 

@@ -25,7 +25,7 @@ from trainer.spatialworld.study.scale import Study
 Overrides = Mapping[str, Any]
 MAIN = "main"
 """The snapshot that all arms train on."""
-ARMS_GROUP, TRIALS_GROUP, DATA_GROUP = "arms", "trials", "data"
+ARMS_GROUP, TRIALS_GROUP, DATA_GROUP, TERMS_GROUP = "arms", "trials", "data", "terms"
 
 
 class Interrupted(KeyboardInterrupt):

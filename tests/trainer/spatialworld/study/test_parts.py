@@ -23,7 +23,7 @@ from trainer.spatialworld.study.held_out import Rows, held_out_rows
 from trainer.spatialworld.study.judge_check import check_judge, drawn_coherence, drawn_diversity
 from trainer.spatialworld.study.measures import measure_images
 from trainer.spatialworld.study.pairs import PairRule, annotate, choose_pairs
-from trainer.spatialworld.study.plan import steps_of, trial_tasks
+from trainer.spatialworld.study.plan import arm_tasks, chosen_settings, data_rules, steps_of, terms_tasks, trial_tasks
 from trainer.spatialworld.study.pool import Candidates, judged
 from trainer.spatialworld.study.scale import SCALES, Study
 
@@ -107,6 +107,10 @@ def test_measures_of_drawn_scenes_are_what_was_drawn(candidates: Candidates) -> 
     assert measures["foreground_error"].max() < 0.1  # the edge's blend with the background
     assert measures["coherence"].min() > 0.5
     assert (measures["diversity"] > 0).all()
+    large = [c.foreground.sum() >= 0.12 * 64 * 64 for c in conditions]
+    assert np.array_equal(np.isfinite(measures["rational_large"][:, 0]), large)
+    leaves_open = [c.spec.light is None for c in conditions]
+    assert np.array_equal(np.isfinite(measures["open_diversity"]), leaves_open)
     alike = replace(candidates, raw=np.repeat(candidates.raw[:, :1], 4, axis=1))
     assert not measure_images(alike, conditions)["diversity"].any()
 
@@ -151,6 +155,7 @@ def _gradient(backbone: Backbone, win: Rows, lose: Rows, region: torch.Tensor) -
 def test_rational_scenes_differ_less_than_the_mixture_does() -> None:
     found = drawn_diversity(40)
     assert 0 < found["rational"] < 0.8 * found["mixture"]
+    assert 2 * found["rational"] < found["open_rational"] < found["open_mixture"]
 
 
 def test_the_autoencoder_costs_a_drawn_boundary_some_of_its_coherence() -> None:
@@ -174,6 +179,17 @@ def test_every_tuned_arm_tries_the_same_number_of_settings(tmp_path: Path) -> No
     assert {tuned.count(name) for name in tuned} == {study.scale.trials}
 
 
+@pytest.mark.parametrize("scale", ["cpu", "gpu"])
+def test_other_objectives_learn_from_few_or_wrong_pairs_that_there_are(scale: str, tmp_path: Path) -> None:
+    study = Study(tmp_path, SCALES[scale])
+    assert set(study.scale.data_terms) <= set(data_rules(study))
+    asked = terms_tasks(study, chosen_settings(study))
+    assert len({task.name for task in asked}) == len(asked) > 0
+    assert {task.snapshot for task in asked} == set(study.scale.data_terms)
+    usual = {task.arm: task.overrides for task in arm_tasks(study, chosen_settings(study))}
+    assert all(task.overrides == usual[task.arm.split("-")[0]] for task in asked)
+
+
 def test_expectations_are_held_against_the_figures() -> None:
     def mean(value: float) -> dict[str, float]:
         return {"mean": value, "low": value - 0.01, "high": value + 0.01, "n": 9}
@@ -182,13 +198,19 @@ def test_expectations_are_held_against_the_figures() -> None:
             "diversity": mean(0.2), "rational_diversity": mean(0.1)}  # fmt: skip
     full = {"rational": mean(0.86), "diversity": mean(0.15), "rational_diversity": mean(0.09), "coherence": mean(0.83)}
     result = {
-        "judge": {"agreement": 1.0, "diversity": {"rational": 0.18}, "coherence": {"autoencoded": 0.85}},
+        "judge": {
+            "agreement": 1.0, "diversity": {"rational": 0.18, "mixture": 0.4}, "coherence": {"autoencoded": 0.85},
+        },
         "arms": {"base": base, "full": full},
+        "kept": {"full": {"diversity": mean(0.7), "rational_diversity": mean(0.9)}},
         "differences": {
-            "mask_dpo - dpo": {"rational": mean(0.005), "foreground_error": mean(-0.02)},
+            "mask_dpo - dpo": {
+                "rational": mean(0.005), "rational_large": mean(0.02), "foreground_error": mean(-0.02),
+            },
             "full - base": {"foreground_error": mean(0.02), "coherence": mean(0.0)},
         },
-    }
+        "terms": {"pairs-50": {"differences": {"mask_dpo - dpo": {"rational": mean(0.0)}}}},
+    }  # fmt: skip
     found = {row["what"]: row["holds"] for row in expectations(result)}
     assert found["the full objective is rational in 85 %"]
     assert found["the base is rational in less than 40 %"]
@@ -197,12 +219,15 @@ def test_expectations_are_held_against_the_figures() -> None:
     assert found["it keeps 80 % of the base's diversity among rational images"]
     assert found["it has 80 % of the diversity of drawn rational scenes"]
     assert not found["MaskDPO is above Diffusion-DPO"]
+    assert found["MaskDPO is above Diffusion-DPO, on large subjects"]
+    assert not found["MaskDPO is above Diffusion-DPO, with 50 pairs"]
     assert found["MaskDPO keeps the foreground truer than Diffusion-DPO"]
     assert not found["foreground error is no worse than the base's"]
     assert found["boundary coherence is no worse than the base's"]
     assert not found["its boundary is no less coherent than that of drawn rational scenes through the autoencoder"]
     assert "the full objective is above MaskDPO" not in found
-    assert expectations({"judge": None, "arms": {}, "differences": {}}) == []
+    nothing = {"judge": None, "arms": {}, "differences": {}, "kept": {}, "terms": {}}
+    assert expectations(nothing) == []
 
 
 def test_plots_are_well_formed_and_keep_their_order() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from trainer.spatialworld.study.statistics import ANCHOR, bradley_terry, difference, estimate, ratings
+from trainer.spatialworld.study.statistics import ANCHOR, bradley_terry, difference, estimate, kept, ratings
 
 
 def test_the_interval_of_independent_values_is_the_textbooks() -> None:
@@ -78,3 +78,16 @@ def test_two_arms_elo_is_the_odds_of_winning() -> None:
     made["b"][:, :50] = 1
     won = 75.5 / 25.5  # 50 wins and 50 ties, half a win added on both sides
     assert ratings(made, "base", error=0.0)["b"].mean == pytest.approx(ANCHOR + 400 * math.log10(won), abs=0.1)
+
+
+def test_what_is_kept_is_held_against_the_same_conditions() -> None:
+    rng = np.random.default_rng(7)
+    whole = rng.uniform(0.5, 1.5, 300)
+    whole[:150] += 3
+    part = np.tile(0.8 * whole, (3, 1)) + rng.normal(0, 0.05, (3, 300))
+    whole[200:], part[1, :100] = np.nan, np.nan
+    found = kept(part, whole)
+    assert found.mean == pytest.approx(0.8, abs=0.01)
+    assert found.low < 0.8 < found.high < found.low + 0.05
+    assert found.n == 500
+    assert kept(part, np.full(300, np.nan)).n == 0
