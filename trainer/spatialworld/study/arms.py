@@ -69,6 +69,8 @@ ARMS: tuple[Arm, ...] = (
         {**SCPO, "objective.scpo.pairing": "cross_scene"}, like="mask_dpo_scpo"),
     Arm("scpo_pull_up", "SCPO, only the weaker winner moves", "readings",
         {**SCPO, "objective.scpo.pairing": "pull_up"}, like="mask_dpo_scpo"),
+    Arm("mask_dpo_no_foreground", "MaskDPO without its foreground loss", "readings",
+        {"objective.mask_dpo.foreground_weight": 0.0}, like="mask_dpo"),
     Arm("mask_dpo_all_t", "MaskDPO at all timesteps, with replay", "windows", WHOLE, like="mask_dpo"),
     Arm("mask_dpo_whole_replay", "MaskDPO, replay with its boundary cells", "windows",
         {"objective.replay.boundary": "include"}, like="mask_dpo"),

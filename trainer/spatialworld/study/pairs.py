@@ -27,13 +27,15 @@ class PairRule:
     """How verdicts become pairs.
 
     Each candidate is judged by ``annotators``, each wrong with probability ``error``. ``choose`` is ``all``,
-    ``high_contrast`` (clear winner against clear loser) or a reason (losers that break that rule and no other).
+    ``high_contrast`` (clear winner against clear loser) or a reason (losers that break that rule and no other). A pair
+    is taken where the votes make it at least ``sure`` that the winner is rational and the loser is not.
     """
 
     count: int
     error: float = 0.0
     annotators: int = 1
     choose: str = "all"
+    sure: float = 0.0
     seed: int = 0
 
 
@@ -82,6 +84,8 @@ def _allowed(
     middle = 0.5
     for win in np.flatnonzero(posterior[condition] > middle):
         for lose in np.flatnonzero(posterior[condition] < middle):
+            if posterior[condition, win] * (1 - posterior[condition, lose]) < rule.sure:
+                continue
             margins = np.abs(candidates.margin[condition, [win, lose]])
             if rule.choose == HIGH_CONTRAST and margins.min() < LEAST_MARGIN:
                 continue

@@ -32,6 +32,14 @@ Overrides = Mapping[str, Any]
 LABEL_ERROR, LABEL_ANNOTATORS = 0.2, 3
 """Annotators of the questions whether soft labels help (they must disagree for a difference to be possible) and, beside
 one annotator of the same error, what several judgments of an image are worth."""
+SURE = 0.9
+"""How sure the votes must be of both images of a pair where that is the question: at three votes they must agree."""
+LABELS: Mapping[str, tuple[str, Overrides]] = {
+    "hard": ("labels", {}),
+    "soft": ("labels", {"objective.soft_labels": True}),
+    "sure": ("labels-sure", {}),
+}
+"""What can be made of several annotators' votes: the pairs, and how they are trained on."""
 DATA_ARM = "mask_dpo"
 """The arm by which the data questions are asked."""
 TERMS = ("sft", "dpo", "full")
@@ -67,8 +75,17 @@ def data_rules(study: Study) -> dict[str, PairRule]:
     rules |= {f"error-{error:.0%}".rstrip("%"): replace(usual, error=error) for error in scale.data_errors}
     rules |= {f"choice-{choice}": PairRule(few, choose=choice) for choice in scale.data_choices}
     if scale.data_labels:
-        rules["labels"] = replace(usual, error=LABEL_ERROR, annotators=LABEL_ANNOTATORS)
+        several = replace(usual, error=LABEL_ERROR, annotators=LABEL_ANNOTATORS)
+        rules |= {"labels": several, "labels-sure": replace(several, sure=SURE)}
     return rules
+
+
+def data_variants(study: Study) -> dict[str, tuple[str, Overrides]]:
+    """The answers to the data questions as ``question-answer``: the pairs of each, and the keys that are its own."""
+    variants: dict[str, tuple[str, Overrides]] = {
+        name: (name, {}) for name in data_rules(study) if not name.startswith("labels")
+    }
+    return variants | {f"labels-{label}": LABELS[label] for label in study.scale.data_labels}
 
 
 def trial_tasks(study: Study) -> list[Task]:
@@ -132,13 +149,10 @@ def steps_of(study: Study, arm: Arm, settings: Mapping[str, Overrides]) -> int:
 def data_tasks(study: Study, settings: Mapping[str, Overrides]) -> list[Task]:
     """Phase 5: the data questions, each by the tuned MaskDPO."""
     arm = next(each for each in ARMS if each.name == DATA_ARM)
-    labels = {"hard": {}, "soft": {"objective.soft_labels": True}}
-    variants: list[tuple[str, str, Overrides]] = [(name, name, {}) for name in data_rules(study) if name != "labels"]
-    variants += [(f"labels-{label}", "labels", labels[label]) for label in study.scale.data_labels]
     return [
         CellTask(DATA_GROUP, name, seed, study.scale.steps, (*overrides_of(arm, settings), extra), snapshot)
         for seed in study.scale.data_seeds
-        for name, snapshot, extra in variants
+        for name, (snapshot, extra) in data_variants(study).items()
     ]
 
 

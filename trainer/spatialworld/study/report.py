@@ -25,7 +25,7 @@ Json = Mapping[str, Any]
 SAMPLES, GALLERY = "samples.webp", "gallery.webp"
 NAMES = {BASE: "base", **{arm.name: arm.title for arm in ARMS}}
 GROUPS = {
-    "main": "The objectives", "readings": "Other readings of CAPO and SCPO",
+    "main": "The objectives", "readings": "Other readings",
     "windows": "Timestep window and replay", "compute": "Equal compute", "early": "Before the plateau",
     "options": "Beyond the abstract",
 }  # fmt: skip
@@ -35,7 +35,10 @@ ACROSS = {
 }  # fmt: skip
 ORDERED = ("pairs", "error")
 """Questions whose answers are numbers."""
-ANSWERS = {"hard": f"majority of {LABEL_ANNOTATORS}", "soft": f"soft, of {LABEL_ANNOTATORS}"}
+ANSWERS = {
+    "hard": f"majority of {LABEL_ANNOTATORS}", "soft": f"soft, of {LABEL_ANNOTATORS}",
+    "sure": f"pairs on which {LABEL_ANNOTATORS} agree",
+}  # fmt: skip
 
 
 def write_report(study: Study, out: Path, command: str) -> Path:

@@ -23,7 +23,7 @@ from trainer.spatialworld.study.plan import (
     TERMS,
     all_tasks,
     chosen_settings,
-    data_rules,
+    data_variants,
     overrides_of,
     steps_of,
     terms_cell,
@@ -40,7 +40,8 @@ COMPARED = (
     ("mask_dpo_capo", "mask_dpo"), ("mask_dpo_scpo", "mask_dpo"), ("full", "mask_dpo"), ("full", "dpo"),
     ("full", "sft"), ("full", "sft_same_compute"), ("mask_dpo", "mask_dpo_no_replay"), ("mask_dpo", "mask_dpo_all_t"),
     ("mask_dpo", "mask_dpo_whole_replay"), ("mask_dpo", "mask_dpo_longer_replay"),
-    ("mask_dpo_plain", "dpo_plain"), ("full_plain", "mask_dpo_plain"), ("mask_dpo_capo", "capo_win_full"),
+    ("mask_dpo_plain", BASE), ("mask_dpo_plain", "dpo_plain"), ("full_plain", "mask_dpo_plain"),
+    ("mask_dpo", "mask_dpo_no_foreground"), ("mask_dpo_no_foreground", "dpo"), ("mask_dpo_capo", "capo_win_full"),
     ("mask_dpo_capo", "capo_condition_only"), ("mask_dpo_scpo", "scpo_cross_scene"), ("mask_dpo_scpo", "scpo_pull_up"),
     ("mask_dpo_early", "sft_early"), ("mask_dpo_early", "dpo_early"), ("full_early", "mask_dpo_early"),
     ("full_early", "dpo_early"), ("full_early", "mask_dpo_early_same_compute"),
@@ -222,8 +223,7 @@ def _tuning(study: Study) -> dict[str, Any]:
 
 def _data(study: Study) -> dict[str, Any]:
     made: dict[str, Any] = defaultdict(dict)
-    names = [*data_rules(study), *(f"labels-{label}" for label in study.scale.data_labels)]
-    for name in names:
+    for name in data_variants(study):
         found = {seed: record for seed, record in cells(study, DATA_GROUP, name).items() if "measures" in record}
         if not found:
             continue

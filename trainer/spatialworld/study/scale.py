@@ -64,14 +64,14 @@ CPU = Scale(
     trial_conditions=192, trials=4, trial_steps=40, steps=120, pairs_per_step=8, replay_per_step=16, rank=32,
     sampling_steps=8, seeds=(0, 1, 2), groups=("readings", "windows", "compute", "early", "options"),
     data_seeds=(0, 1, 2), data_pairs=(50, 200, 800, 5000), data_errors=(0.1, 0.2, 0.4),
-    data_choices=("all", "scale"), data_labels=("hard", "soft"), data_terms=("pairs-50", "error-20"),
+    data_choices=("all", "scale"), data_labels=("hard", "soft", "sure"), data_terms=("error-20",),
 )  # fmt: skip
 GPU = Scale(
     name="gpu", conditions=2000, pool_draws=8, pairs=5000, test_conditions=500, draws=2, test_pairs=500,
     trial_conditions=250, trials=8, trial_steps=600, steps=2000, pairs_per_step=32, replay_per_step=64, rank=64,
     sampling_steps=16, seeds=(0, 1, 2, 3, 4), groups=("readings", "windows", "compute", "early", "options"),
     data_seeds=(0, 1, 2), data_pairs=(50, 200, 800, 2000, 5000), data_errors=(0.1, 0.2, 0.3, 0.4),
-    data_choices=("all", "scale", "position", "viewpoint"), data_labels=("hard", "soft"),
+    data_choices=("all", "scale", "position", "viewpoint"), data_labels=("hard", "soft", "sure"),
     data_terms=("pairs-50", "error-20"), chunk=64, pretrain_steps=20_000,
 )  # fmt: skip
 SCALES = {scale.name: scale for scale in (SMOKE, CPU, GPU)}
