@@ -15,7 +15,7 @@ from backend.preferences import consensus, repository, repository_pairs
 from backend.preferences.remembered import Version, remembered
 from backend.preferences.repository_scored import Integers
 from backend.preferences.schemas import PairOut, PairRules, YieldOut, YieldPoint
-from backend.preferences.scored import Mask, Scored, read_scored
+from backend.preferences.scored import Floats, Mask, Scored, read_scored
 
 YIELD_THRESHOLDS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 # Pairs shown on either side of the threshold.
@@ -80,6 +80,8 @@ def _threshold_yield(session: Session, scored: Scored, as_of: datetime, rules: P
         votes=scored.votes,
         as_of=as_of,
         chosen=_point(rules, scored),
+        contested_pairs=_contested(scored.p_win[chosen]),
+        contested_winners=_contested(scored.winner_p[_winners(rules, scored)]),
         reasons=_reasons(scored, chosen),
         just_in=[shown[place] for place in just_in],
         just_out=[shown[place] for place in just_out],
@@ -153,7 +155,6 @@ def _point(rules: PairRules, scored: Scored) -> YieldPoint:
     number = np.bincount(scored.condition[kept], minlength=len(scored.conditions.id))
     number = np.minimum(number, rules.max_pairs_per_condition)
     held_out = int(number[scored.conditions.is_held_out == 1].sum())
-    least = (rules.winner_threshold or rules.threshold) - _ROUNDING
     return YieldPoint(
         threshold=rules.threshold,
         pairs=int(number.sum()),
@@ -161,8 +162,19 @@ def _point(rules: PairRules, scored: Scored) -> YieldPoint:
         validation_pairs=held_out,
         conditions=int((number > 0).sum()),
         subjects=len(np.unique(scored.conditions.subject[number > 0])),
-        winners=int(((scored.winner_number >= rules.min_votes) & (scored.winner_p >= least)).sum()),
+        winners=int(_winners(rules, scored).sum()),
     )
+
+
+def _winners(rules: PairRules, scored: Scored) -> Mask:
+    """[W] which candidates the rules take for winners."""
+    least = (rules.winner_threshold or rules.threshold) - _ROUNDING
+    return (scored.winner_number >= rules.min_votes) & (scored.winner_p >= least)
+
+
+def _contested(posterior: Floats) -> float:
+    """Share that the next judgment is expected to contradict; 0 of nothing."""
+    return float(1 - posterior.mean()) if len(posterior) else 0.0
 
 
 def _reasons(scored: Scored, chosen: Mask) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Freezing over REST and in the browser's form, lists, downloads."""
 
 import io
+import random
 import tarfile
 
 import pyarrow.parquet as pq
@@ -13,7 +14,8 @@ from backend.kit.blobs import LocalBlobs
 from backend.kit.database import Database
 from backend.settings import Settings
 from tests.backend.datasets.test_snapshots import do_job
-from tests.backend.preferences.world import World, judged_world
+from tests.backend.preferences.test_yields import random_world
+from tests.backend.preferences.world import World, judged_world, new_world
 from tests.people import add_person, client_of, token_of
 
 
@@ -71,6 +73,22 @@ def test_downloads_need_the_export_scope(
         assert row["best_image_uid"] == (row["image_0_uid"] if row["label_0"] else row["image_1_uid"])
     assert list((settings.home / "work").iterdir()) == []
     assert admin.get("/api/v1/snapshots/999").status_code == 404
+
+
+@pytest.mark.parametrize("disagreeing", [False, True])
+def test_the_page_warns_of_pairs_that_the_next_annotator_would_turn_round(
+    admin: TestClient, database: Database, blobs: LocalBlobs, disagreeing: bool
+) -> None:
+    with database.transaction() as session:
+        if disagreeing:
+            random_world(new_world(session, blobs, people=5), random.Random(1))
+        else:
+            judged_world(session, blobs)
+    figures = admin.get("/api/v1/projects/lakes/pairs/yield?threshold=0.55&include_simulated=true").json()
+    assert figures["chosen"]["pairs"] > 0
+    assert (max(figures["contested_pairs"], figures["contested_winners"]) > 0.1) == disagreeing
+    page = admin.get("/projects/lakes/datasets?threshold=0.55&simulated=yes").text
+    assert ("would turn round" in page) == disagreeing
 
 
 def test_the_form_freezes_and_leads_to_the_snapshot(

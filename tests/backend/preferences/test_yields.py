@@ -82,6 +82,11 @@ def test_thresholds_yield_what_freezing_would(database: Database, blobs: LocalBl
                 point = figures.chosen if threshold == rules.threshold else None
                 point = point or next(one for one in figures.points if one.threshold == threshold)
                 with_pairs = [each for each in direct.conditions if each.pairs]
+                if point is figures.chosen:
+                    pairs = [1 - pair.p_win for each in with_pairs for pair in each.pairs]
+                    winners = [1 - winner.p_win for each in direct.conditions for winner in each.winners]
+                    assert figures.contested_pairs == pytest.approx(sum(pairs) / max(len(pairs), 1))
+                    assert figures.contested_winners == pytest.approx(sum(winners) / max(len(winners), 1))
                 assert (point.pairs, point.train_pairs, point.conditions, point.subjects, point.winners) == (
                     direct.count(),
                     direct.count(Split.TRAIN),
