@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SEED = 90_001
 """Scenes of this seed are drawn for nothing else."""
+DRAWN = 6
+"""Scenes drawn of a condition where their diversity is measured: two may happen to show one light."""
 
 
 def check_judge(count: int, seed: int = SEED) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def check_judge(count: int, seed: int = SEED) -> dict[str, Any]:
 
 
 def drawn_diversity(conditions: int) -> dict[str, float]:
-    """Diversity of two drawn scenes of each test condition: both ``rational``, or both from the ``mixture``.
+    """Diversity of drawn scenes of each test condition, over all pairs of a few: ``rational`` ones, or the ``mixture``.
 
     The mixture is what a base that knows its training scenes samples from; a model that only makes rational scenes
     can't differ more than those do. ``open_rational`` and ``open_mixture`` are of prompts that leave the light open.
@@ -60,10 +63,11 @@ def drawn_diversity(conditions: int) -> dict[str, float]:
     leaves_open = np.array([condition.spec.light is None for condition in chosen])
     found = {}
     for name, rational in (("rational", True), ("mixture", False)):
-        one, other = (_drawn(conditions, rational, draw) for draw in (0, 1))
-        found[name] = round(diversity(one, other, masks), 5)
-        if leaves_open.any():
-            found[f"open_{name}"] = round(diversity(one[leaves_open], other[leaves_open], masks[leaves_open]), 5)
+        pairs = list(combinations([_drawn(conditions, rational, draw) for draw in range(DRAWN)], 2))
+        for part, counted in (("", np.ones(conditions, bool)), ("open_", leaves_open)):
+            if counted.any():
+                apart = [diversity(one[counted], other[counted], masks[counted]) for one, other in pairs]
+                found[f"{part}{name}"] = round(float(np.mean(apart)), 5)
     return found
 
 

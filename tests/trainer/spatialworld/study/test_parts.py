@@ -173,7 +173,7 @@ def _gradient(backbone: Backbone, win: Rows, lose: Rows, region: torch.Tensor) -
 
 
 def test_rational_scenes_differ_less_than_the_mixture_does() -> None:
-    found = drawn_diversity(40)
+    found = drawn_diversity(24)
     assert 0 < found["rational"] < 0.8 * found["mixture"]
     assert 2 * found["rational"] < found["open_rational"] < found["open_mixture"]
 
