@@ -167,8 +167,8 @@ def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
     if any(found["arms"] for found in result["terms"].values()):
         yield "## Where pairs are few or wrong"
         yield (
-            "With many right pairs the arms meet at what the base knows. Here each is trained on less, at the settings "
-            f"it chose on all of them, {_seeds(result['sizes']['data_seeds'])}. Rational images, then differences of "
+            "With many right pairs the arms meet at what the base knows. Here each is trained on other ones, at the "
+            f"settings it chose on those, {_seeds(result['sizes']['data_seeds'])}. Rational images, then differences of "
             "them, paired:"
         )
         yield _terms_table(result)
