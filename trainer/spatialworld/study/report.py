@@ -168,8 +168,8 @@ def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
         yield "## Where pairs are few or wrong"
         yield (
             "With many right pairs the arms meet at what the base knows. Here each is trained on other ones, at the "
-            f"settings it chose on those, {_seeds(result['sizes']['data_seeds'])}. Rational images, then differences of "
-            "them, paired:"
+            f"settings it chose on those, {_seeds(result['sizes']['data_seeds'])}. Rational images, then paired "
+            "differences of them:"
         )
         yield _terms_table(result)
     yield "## Settings"
