@@ -296,7 +296,10 @@ def retake(session: Session, assignment: Assignment | OwnAssignment) -> bool:
         repository_standing.lock_standing(session, project_id, assignment.person_id)
     elif not repository.retake_slot(session, assignment.comparison_id):
         return False
-    retaken = repository_leases.lease_again(session, assignment.id)
+    # A look first: whoever extends another one right now may wait for what is held here. What comes between, the index
+    # decides.
+    has_other = repository_leases.has_other_live(session, assignment)
+    retaken = not has_other and repository_leases.lease_again(session, assignment.id)
     if takes_slot and not retaken:
         repository.return_slot(session, assignment.comparison_id)
     return retaken

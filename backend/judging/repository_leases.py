@@ -20,7 +20,7 @@ from backend.judging.models import (
     ComparisonKind,
     Purpose,
 )
-from backend.judging.repository import insert_on, times_held
+from backend.judging.repository import LIVE, insert_on, times_held
 
 
 class Lease(NamedTuple):
@@ -317,10 +317,22 @@ def lock_assignment(session: Session, assignment_id: int, person_id: int) -> Ass
     return session.scalar(query)
 
 
+def has_other_live(session: Session, assignment: Assignment | OwnAssignment) -> bool:
+    """Whether the person has another live assignment of the same comparison for the same purpose."""
+    other = exists().where(
+        Assignment.comparison_id == assignment.comparison_id,
+        Assignment.person_id == assignment.person_id,
+        Assignment.purpose == assignment.purpose,
+        Assignment.id != assignment.id,
+        Assignment.state.in_(LIVE),
+    )
+    return bool(session.scalar(select(other)))
+
+
 def lease_again(session: Session, assignment_id: int) -> bool:
     """Makes an ended assignment a lease; False where its person has another live one of it for the same purpose."""
     try:
-        # The index decides, not a look beforehand: another window may be making the other one right now.
+        # Another window may be making the other one right now: the index decides.
         with session.begin_nested():
             set_state(session, assignment_id, AssignmentState.LEASED, None)
     except IntegrityError:
