@@ -3,17 +3,19 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from threading import Barrier
 
 import pytest
 from sqlalchemy import func, select
 
-from backend.judging import overlap, service, supervision
+from backend.judging import overlap, repository_leases, service, supervision
 from backend.judging.models import Assignment, Comparison, Judgment, Purpose, Vote
 from backend.judging.models_serving import GoldAnswer, Standing
 from backend.judging.repository import LIVE
 from backend.judging.schemas import AnswerIn
+from backend.kit.database import utcnow
 from backend.kit.errors import Invalid, NotFound
 from tests.backend.judging.world import add_annotator, build, counters_hold
 from tests.people import add_person
@@ -285,6 +287,21 @@ def test_a_known_comparison_given_up_twice_is_held_once(database):
         with database.reading() as session:
             gold = select(Assignment.state).where(Assignment.person_id == ann.id, Assignment.purpose == Purpose.GOLD)
             assert sum(state in LIVE for state in session.scalars(gold)) == 1
+    check(database)
+
+
+def test_who_takes_up_again_does_not_wait_for_who_extends_another(database):
+    """A claim extends what its person holds before it asks for their standing, which the other request has by then."""
+    if database.is_sqlite:
+        pytest.skip("one writer at a time")
+    world, _ = gold_world(database, gold=1, settings={"gold_rate": 1.0, "quota": 10}, comparisons=40)
+    ann = add_annotator(database, world)
+    first, second = (_given_up(database, world, ann) for _ in range(2))
+    renew(database, ann, first)
+    with database.transaction() as session, ThreadPoolExecutor(1) as pool:
+        assert repository_leases.extend(session, [first], utcnow() + timedelta(minutes=5))
+        with pytest.raises(service.LeaseLost):
+            pool.submit(renew, database, ann, second).result(timeout=30)
     check(database)
 
 
