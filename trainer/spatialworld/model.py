@@ -32,7 +32,7 @@ class ModelConfig:
     single_blocks: int = 5
     text_dim: int = 64
     pooled_dim: int = 64
-    shift: float = 1.0
+    shift: float = 3.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON for the training log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from trainer.evaluation.subject import boundary_coherence, foreground_error, sub
 from trainer.spatialworld.geometry import REASONS, VIEWPOINTS
 from trainer.spatialworld.judge import roughness
 from trainer.spatialworld.scenes import Condition
-from trainer.spatialworld.study.held_out import held_out_rows
+from trainer.spatialworld.study.held_out import Rows, held_out_rows
 from trainer.spatialworld.study.pairs import Chosen
 from trainer.spatialworld.study.pool import CANT_TELL, Candidates, pasted
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from trainer.backbones.protocol import Backbone
 
 Measures = dict[str, np.ndarray]
@@ -51,6 +54,8 @@ SHARES = (
     "asked_light", "text", "accuracy",
 )  # fmt: skip
 """Measures that are shares, shown in per cent."""
+DIVERSITIES = ("diversity", "open_diversity", "rational_diversity")
+"""Measures of which an arm keeps a share of the base's."""
 LARGE = 0.12
 """Least share of the image that a large subject covers: about a fifth of the test conditions have one."""
 
@@ -113,33 +118,48 @@ def _diversity(found: Candidates, conditions: Sequence[Condition], counted: np.n
     return apart
 
 
-def measure_pairs(
-    policy: Backbone,
-    reference: Backbone,
-    base: Candidates,
-    conditions: Sequence[Condition],
-    pairs: Sequence[Chosen],
-) -> Measures:
+@dataclass(frozen=True)
+class HeldOut:
+    """Some held-out pairs as a forward takes them, and the reference's error [B] on their backgrounds."""
+
+    sides: tuple[Rows, Rows]
+    """Winners, losers."""
+    before: tuple[Tensor, Tensor]
+
+
+def held_out(
+    reference: Backbone, base: Candidates, conditions: Sequence[Condition], pairs: Sequence[Chosen]
+) -> list[HeldOut]:
+    """What every arm is measured on: noise and timestep are one draw a pair, shared by winner and loser.
+
+    Timesteps are uniform over all of them, whatever an arm was trained on.
+    """
+    found = []
+    for start in range(0, len(pairs), AT_ONCE):
+        win, lose = held_out_rows(reference, base, conditions, pairs[start : start + AT_ONCE], first=start)
+        found.append(HeldOut((win, lose), (_background_error(reference, win), _background_error(reference, lose))))
+    return found
+
+
+def measure_pairs(policy: Backbone, some: Sequence[HeldOut]) -> Measures:
     """``d_win`` and ``d_lose`` float32 [P] on held-out pairs: the error's change on the background against the base.
 
-    Noise and timestep are one draw a pair, shared by winner and loser and by every arm, and uniform over all timesteps
-    whatever the arm was trained on. ``accuracy`` is the share of pairs on which the winner gained more.
+    ``accuracy`` is the share of pairs on which the winner gained more.
     """
+    d_win, d_lose = (
+        np.concatenate([(_background_error(policy, each.sides[i]) - each.before[i]).cpu().numpy() for each in some])
+        for i in range(2)
+    )
+    return {"d_win": d_win, "d_lose": d_lose, "accuracy": (d_win < d_lose).astype(np.float32)}
+
+
+def _background_error(model: Backbone, rows: Rows) -> Tensor:
     import torch
 
     from trainer.objectives import region_error
 
-    found: dict[str, list[float]] = {"d_win": [], "d_lose": []}
-    for start in range(0, len(pairs), AT_ONCE):
-        both = held_out_rows(reference, base, conditions, pairs[start : start + AT_ONCE], first=start)
-        for name, rows in zip(found, both, strict=True):
-            with torch.no_grad():
-                before, after = (
-                    region_error(rows.predicted(model), rows.target, rows.background) for model in (reference, policy)
-                )
-            found[name] += [float(value) for value in after - before]
-    measures = {name: np.array(values, np.float32) for name, values in found.items()}
-    return measures | {"accuracy": (measures["d_win"] < measures["d_lose"]).astype(np.float32)}
+    with torch.no_grad():
+        return region_error(rows.predicted(model), rows.target, rows.background).float()
 
 
 AT_ONCE = 16

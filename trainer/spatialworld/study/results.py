@@ -17,7 +17,7 @@ from trainer.spatialworld.study.arms import BASE, arms_of, trials_of
 from trainer.spatialworld.study.conditions import conditions_for
 from trainer.spatialworld.study.conflict import CONFLICT
 from trainer.spatialworld.study.expectations import expectations
-from trainer.spatialworld.study.measures import TITLES
+from trainer.spatialworld.study.measures import DIVERSITIES, TITLES
 from trainer.spatialworld.study.plan import (
     DATA_ARM,
     TERMS,
@@ -52,9 +52,6 @@ COMPARED_MEASURES = (
 )  # fmt: skip
 COMPARED_TERMS = (("mask_dpo", "sft"), ("mask_dpo", "dpo"), ("full", "mask_dpo"), ("full", "dpo"), ("full", "sft"))
 """Differences shown where pairs are few or wrong."""
-DIVERSITIES = ("diversity", "open_diversity", "rational_diversity")
-"""Measures of which an arm keeps a share of the base's."""
-
 Cells = dict[int, dict[str, Any]]
 
 

@@ -38,7 +38,7 @@ def open_study(scale: str, out: Path, base: str | None, workers: int | None) -> 
     """The study of a folder, new or begun earlier. Raises ValueError where the folder holds another one."""
     cores = os.cpu_count() or 1
     study = Study(out, SCALES[scale], base, threads=1 if scale != "gpu" else cores, workers=workers or _workers(scale))
-    settings = {"base": study.base, "weights": _weights(study), "scale": json.loads(json.dumps(asdict(study.scale)))}
+    settings = {"base": study.base, "files": _base_files(study), "scale": json.loads(json.dumps(asdict(study.scale)))}
     path = out / SETTINGS
     if path.exists():
         before = json.loads(path.read_text())
@@ -53,17 +53,19 @@ def open_study(scale: str, out: Path, base: str | None, workers: int | None) -> 
     return study
 
 
-def _weights(study: Study) -> str | None:
-    """SHA-256 of the base's transformer: weights may change under one name. None for a base that the study makes."""
+def _base_files(study: Study) -> dict[str, str] | None:
+    """SHA-256 of what decides the base's images: it may change under one name. None for a base that the study makes."""
     if study.scale.pretrain_steps and study.given_base is None:
         return None
     from trainer.spatialworld import pipeline_path
 
     folder = Path(study.given_base).expanduser() if study.given_base else pipeline_path()
-    path = folder / "transformer" / "diffusion_pytorch_model.safetensors"
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no pipeline of SpatialWorld: {path.relative_to(folder)} is missing.")
-    return sha256_file(path)
+    found = {}
+    for name in ("transformer/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} holds no pipeline of SpatialWorld: {name} is missing.")
+        found[name] = sha256_file(folder / name)
+    return found
 
 
 def _workers(scale: str) -> int:

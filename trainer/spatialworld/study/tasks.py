@@ -7,8 +7,9 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from trainer.spatialworld.study.arms import config_of
 from trainer.spatialworld.study.conditions import Role, conditions_for
 from trainer.spatialworld.study.pairs import PairRule, choose_pairs, freeze
 from trainer.spatialworld.study.scale import Study
+
+if TYPE_CHECKING:
+    from trainer.spatialworld.study.measures import HeldOut
 
 Overrides = Mapping[str, Any]
 MAIN = "main"
@@ -197,7 +201,6 @@ class CellTask:
 
     def _measure(self, study: Study, backbone: Any, folder: Path) -> dict[str, np.ndarray]:
         from trainer.spatialworld.study import measures
-        from trainer.spatialworld.study.models import base_model
 
         scale, total = study.scale, _draws(study, self.role)[0]
         draws = scale.draws if self.role == "test" else 1
@@ -205,12 +208,21 @@ class CellTask:
         conditions = conditions_for(self.role, total)
         values = measures.measure_images(found, conditions)
         if self.role == "test":
-            base = candidates(study, "test")
-            pairs = choose_pairs(base, PairRule(scale.test_pairs))
-            values |= measures.measure_pairs(backbone, base_model(study.base), base, conditions, pairs)
+            values |= measures.measure_pairs(backbone, _held_out(study))
             keep_images(folder, found)
         keep_measures(folder, values)
         return values
+
+
+@lru_cache(maxsize=1)
+def _held_out(study: Study) -> list[HeldOut]:
+    """The pairs of the test conditions, encoded once a worker."""
+    from trainer.spatialworld.study.measures import held_out
+    from trainer.spatialworld.study.models import base_model
+
+    base = candidates(study, "test")
+    pairs = choose_pairs(base, PairRule(study.scale.test_pairs))
+    return held_out(base_model(study.base), base, conditions_for("test", len(base)), pairs)
 
 
 CELL = "cell.json"
@@ -258,7 +270,10 @@ def last_figures(events: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BaseTask:
-    """Measure the base on the test conditions: its images are the pool's, at the arms' own seeds."""
+    """Measure the base on the test conditions: its images are the pool's, at the arms' own seeds.
+
+    Diversities are of all its images of a condition: two of the base's are seldom rational together.
+    """
 
     name: str = "base"
 
@@ -272,11 +287,12 @@ class BaseTask:
         return 0.0
 
     def run(self, study: Study) -> str:
-        from trainer.spatialworld.study.measures import measure_images
+        from trainer.spatialworld.study.measures import DIVERSITIES, measure_images
 
-        every = candidates(study, "test")
+        every, conditions = candidates(study, "test"), conditions_for("test", study.scale.test_conditions)
         found = pool.Candidates(**{name: getattr(every, name)[:, : study.scale.draws] for name in pool.FIELDS})
-        values = measure_images(found, conditions_for("test", len(found)))
+        of_all = measure_images(every, conditions)
+        values = measure_images(found, conditions) | {name: of_all[name] for name in DIVERSITIES}
         pairs = len(choose_pairs(every, PairRule(study.scale.test_pairs)))
         nothing = np.zeros(pairs, np.float32)
         keep_measures(self.folder(study), values | {"d_win": nothing, "d_lose": nothing})

@@ -21,7 +21,7 @@ from trainer.spatialworld.study.conflict import foreground_conflict
 from trainer.spatialworld.study.expectations import expectations
 from trainer.spatialworld.study.held_out import Rows, held_out_rows
 from trainer.spatialworld.study.judge_check import check_judge, drawn_coherence, drawn_diversity
-from trainer.spatialworld.study.measures import measure_images
+from trainer.spatialworld.study.measures import held_out, measure_images, measure_pairs
 from trainer.spatialworld.study.pairs import PairRule, annotate, choose_pairs
 from trainer.spatialworld.study.plan import arm_tasks, chosen_settings, data_rules, steps_of, terms_tasks, trial_tasks
 from trainer.spatialworld.study.pool import FIELDS, Candidates, judged
@@ -163,6 +163,24 @@ def test_the_foregrounds_part_is_what_tells_the_two_objectives_gradients_apart(c
         (t_min, subjects) for t_min in (0.0, 0.8) for subjects in ("all", "largest quarter")
     }
     assert all(0 < row["left"] <= 1 and row["weight"] > 0 for row in found)
+
+
+def test_what_a_model_gained_on_held_out_pairs_is_its_error_less_the_references(candidates: Candidates) -> None:
+    conditions = [c for c in conditions_for("train", 24) if c.spec.viewpoint == "level"][:6]
+    pairs = choose_pairs(candidates, PairRule(18))  # more than a forward takes
+    reference, policy = (load_backbone("spatialworld") for _ in range(2))
+    some = held_out(reference, candidates, conditions, pairs)
+    assert not measure_pairs(reference, some)["d_win"].any()
+    with torch.no_grad():
+        policy.pipeline.transformer.proj_out.weight.mul_(1.05)
+    found = measure_pairs(policy, some)
+    assert len(found["d_win"]) == len(found["d_lose"]) == len(pairs)
+    win, lose = held_out_rows(reference, candidates, conditions, [pairs[17]], first=17)
+    for name, rows in (("d_win", win), ("d_lose", lose)):
+        after, before = (((rows.predicted(m) - rows.target) ** 2 * rows.background) for m in (policy, reference))
+        gained = (after - before).sum() / (rows.background.sum() * rows.target.shape[1])
+        assert found[name][17] == pytest.approx(float(gained.detach()), rel=1e-3, abs=1e-6)
+    assert np.array_equal(found["accuracy"], found["d_win"] < found["d_lose"])
 
 
 def _gradient(backbone: Backbone, win: Rows, lose: Rows, region: torch.Tensor) -> torch.Tensor:
