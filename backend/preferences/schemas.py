@@ -263,6 +263,7 @@ class YieldOut(BaseModel):
     chosen: YieldPoint
     contested_pairs: float = Field(description="Share of the chosen pairs that the next annotator would turn round.")
     contested_winners: float = Field(description="Share of the winners that the next annotator would not call one.")
+    contested: bool = Field(description="Whether more than a tenth of the chosen pairs or winners is contested so.")
     reasons: dict[str, int] = Field(description="Pairs of the chosen rules by the reasons against their loser.")
     just_in: list[PairOut] = Field(description="Chosen pairs closest to the threshold.")
     just_out: list[PairOut] = Field(description="Pairs that fall short of it by least.")

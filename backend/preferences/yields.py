@@ -20,6 +20,8 @@ from backend.preferences.scored import Floats, Mask, Scored, read_scored
 YIELD_THRESHOLDS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 # Pairs shown on either side of the threshold.
 AT_THE_EDGE = 3
+# Share of wrong pairs or winners from which they are worth a warning: at a tenth SpatialWorld lost 16 points.
+CONTESTED_ABOVE = 0.1
 # What `consensus.above` allows for rounding.
 _ROUNDING = 1e-9
 
@@ -73,6 +75,7 @@ def _threshold_yield(session: Session, scored: Scored, as_of: datetime, rules: P
     just_in = _closest(rules, scored, chosen & (scored.p_win >= rules.threshold - _ROUNDING))
     just_out = _closest(rules, scored, scored.p_win < rules.threshold - _ROUNDING)
     shown = _shown(session, scored, [*just_in, *just_out])
+    pairs, winners = _contested(scored.p_win[chosen]), _contested(scored.winner_p[_winners(rules, scored)])
     return YieldOut(
         rules=rules,
         agreement=rules.agreement or consensus.ASSUMED_AGREEMENT,
@@ -80,8 +83,9 @@ def _threshold_yield(session: Session, scored: Scored, as_of: datetime, rules: P
         votes=scored.votes,
         as_of=as_of,
         chosen=_point(rules, scored),
-        contested_pairs=_contested(scored.p_win[chosen]),
-        contested_winners=_contested(scored.winner_p[_winners(rules, scored)]),
+        contested_pairs=pairs,
+        contested_winners=winners,
+        contested=bool(chosen.any()) and max(pairs, winners) > CONTESTED_ABOVE,
         reasons=_reasons(scored, chosen),
         just_in=[shown[place] for place in just_in],
         just_out=[shown[place] for place in just_out],

@@ -87,6 +87,7 @@ def test_the_page_warns_of_pairs_that_the_next_annotator_would_turn_round(
     figures = admin.get("/api/v1/projects/lakes/pairs/yield?threshold=0.55&include_simulated=true").json()
     assert figures["chosen"]["pairs"] > 0
     assert (max(figures["contested_pairs"], figures["contested_winners"]) > 0.1) == disagreeing
+    assert figures["contested"] == disagreeing
     page = admin.get("/projects/lakes/datasets?threshold=0.55&simulated=yes").text
     assert ("would turn round" in page) == disagreeing
 
