@@ -9,35 +9,19 @@ from typing import Any
 
 from trainer.contract.files import write_durably
 from trainer.spatialworld.geometry import REASONS
-from trainer.spatialworld.study import plots
 from trainer.spatialworld.study.arms import ARMS, BASE
-from trainer.spatialworld.study.conditions import conditions_for
 from trainer.spatialworld.study.expectations import where_of
-from trainer.spatialworld.study.measures import LARGE, SHARES, TITLES
-from trainer.spatialworld.study.pairs import HIGH_CONTRAST
-from trainer.spatialworld.study.plan import DATA_ARM, LABEL_ANNOTATORS, LABEL_ERROR
+from trainer.spatialworld.study.measures import DIVERSITIES, LARGE, SHARES, TITLES
+from trainer.spatialworld.study.plan import DATA_ARM
+from trainer.spatialworld.study.report_pictures import ACROSS, GALLERY, NAMES, SAMPLES, draw_pictures, with_main
 from trainer.spatialworld.study.results import ANNOTATOR_ERROR, COMPARED_MEASURES, collect
 from trainer.spatialworld.study.scale import Study
-from trainer.spatialworld.study.sheets import arms_sheet, base_gallery, load_images
-from trainer.spatialworld.study.tasks import ARMS_GROUP, candidates, pool_tasks
 
 Json = Mapping[str, Any]
-SAMPLES, GALLERY = "samples.webp", "gallery.webp"
-NAMES = {BASE: "base", **{arm.name: arm.title for arm in ARMS}}
 GROUPS = {
     "main": "The objectives", "readings": "Other readings",
     "windows": "Timestep window and replay", "compute": "Equal compute", "early": "Before the plateau",
     "options": "Beyond the abstract",
-}  # fmt: skip
-ACROSS = {
-    "pairs": "pairs trained on", "error": "annotators' error in per cent", "choice": "which pairs",
-    "labels": f"labels, where annotators err in {100 * LABEL_ERROR:.0f} per cent",
-}  # fmt: skip
-ORDERED = ("pairs", "error")
-"""Questions whose answers are numbers."""
-ANSWERS = {
-    "hard": f"majority of {LABEL_ANNOTATORS}", "soft": f"soft, of {LABEL_ANNOTATORS}",
-    "sure": f"pairs on which {LABEL_ANNOTATORS} agree",
 }  # fmt: skip
 
 
@@ -50,84 +34,10 @@ def write_report(study: Study, out: Path, command: str) -> Path:
     pictures = out / "study"
     pictures.mkdir(parents=True, exist_ok=True)
     write_durably(pictures / "results.json", (json.dumps(result, indent=1) + "\n").encode())
-    made = [*_plots(result, pictures), *_sheets(study, result, pictures)]
+    made = draw_pictures(study, result, pictures)
     text = "\n\n".join(_parts(result, made)) + "\n"
     write_durably(out / "study.md", text.encode())
     return out / "study.md"
-
-
-# --- pictures -----------------------------------------------------------------------------------------------------
-
-
-def _plots(result: Json, folder: Path) -> list[str]:
-    arms, made = result["arms"], []
-    base = arms.get(BASE)
-    for measure in ("rational", "coherence", "foreground_error", "diversity", "d_win", "elo"):
-        points = [_point(NAMES[name], found[measure]) for name, found in arms.items() if measure in found]
-        if len(points) < 2:
-            continue
-        reference = base[measure]["mean"] if base and measure in base else None
-        svg = plots.rows(
-            f"{TITLES[measure]}, 95 % intervals (dashed: base)", points, percent=measure in SHARES, reference=reference
-        )
-        made.append(_write(folder / f"{measure}.svg", svg))
-    for question, variants in result["data"].items():
-        points = [_point(value, found["rational"]) for value, found in _with_main(result, question, variants)]
-        if len(points) > 1:
-            reference = base["rational"]["mean"] if base else None
-            svg = plots.curve(
-                f"rational by {ACROSS[question]}", ACROSS[question], points, question in ORDERED, reference=reference
-            )
-            made.append(_write(folder / f"data-{question}.svg", svg))
-    return made
-
-
-def _with_main(result: Json, question: str, variants: Json) -> list[tuple[str, Json]]:
-    """A question's answers in order, with the arm of the main part where it is one of them."""
-    found = list(variants.items())
-    main = result["arms"].get(DATA_ARM)
-    if main and question == "pairs":
-        found = sorted([*found, (str(result["pairs"]), main)], key=lambda item: int(item[0]))
-    elif main and question == "error":
-        found = [("0", main), *sorted(found, key=lambda item: int(item[0]))]
-    elif question == "labels":
-        same = result["data"].get("error", {}).get(f"{100 * LABEL_ERROR:.0f}")
-        found = [(ANSWERS[label], item) for label, item in found]
-        found = [*([("of one", same)] if same else []), *found]
-    elif question == "choice" and found:
-        same = [item for item in result["data"].get("pairs", {}).values() if item["pairs"] == found[0][1]["pairs"]]
-        found += [(HIGH_CONTRAST, item) for item in same]
-    return found
-
-
-def _point(label: str, found: Json) -> plots.Point:
-    return plots.Point(label, found["mean"], found["low"], found["high"])
-
-
-def _write(path: Path, text: str) -> str:
-    write_durably(path, text.encode())
-    return path.name
-
-
-def _sheets(study: Study, result: Json, folder: Path) -> list[str]:
-    made, rows = [], []
-    shown = [BASE, *(arm.name for arm in ARMS if arm.group == "main")]
-    for name in (name for name in result["arms"] if name in shown):
-        kept = load_images(study.cell(ARMS_GROUP, name, study.scale.seeds[0]) / "images.npz")
-        if kept is not None:
-            rows.append((NAMES[name], *kept))
-    if rows:
-        conditions = conditions_for("test", study.scale.test_conditions)[: len(rows[0][1])]
-        arms_sheet(rows, conditions).save(folder / SAMPLES, quality=92, method=6)
-        made.append(SAMPLES)
-    if all(task.done(study) for task in pool_tasks(study, "test")):
-        found = candidates(study, "test")
-        base_gallery(found, conditions_for("test", len(found))).save(folder / GALLERY, quality=92, method=6)
-        made.append(GALLERY)
-    return made
-
-
-# --- text ---------------------------------------------------------------------------------------------------------
 
 
 def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
@@ -153,6 +63,8 @@ def _parts(result: Json, made: Sequence[str]) -> Iterable[str]:
             "An interval that holds 0 shows no difference."
         )
         yield _differences_table(result)
+        yield "## What is kept of the base's diversity"
+        yield _kept_table(result["kept"])
         yield "## Intervals over subjects"
         yield _by_subject(result)
     if result["conflict"]:
@@ -292,6 +204,25 @@ def _differences_table(result: Json) -> str:
     return _table(["", *(TITLES[measure] for measure in COMPARED_MEASURES)], body)
 
 
+def _kept_table(kept: Json) -> str:
+    words = (
+        "Mean by mean, over the conditions on which both have one. The tables above hold unlike against unlike where "
+        "images are rational: the base has two such images on few conditions."
+    )
+    body = [
+        [NAMES[arm], *(f"{_percent(found[measure])} of {found[measure]['n']}" for measure in DIVERSITIES)]
+        for arm, found in kept.items()
+    ]
+    head = ["arm", *(f"{TITLES[measure]}, of conditions and seeds" for measure in DIVERSITIES)]
+    return f"{words}\n\n{_table(head, body)}"
+
+
+def _percent(found: Json) -> str:
+    if not found["n"]:
+        return "–"
+    return f"{100 * found['mean']:.0f} % ({100 * found['low']:.0f} … {100 * found['high']:.0f})"
+
+
 CONFLICT_TEXT = (
     "Winner and loser share the foreground, so Diffusion-DPO pulls one and the same target both ways there, and "
     "MaskDPO leaves these pulls out. Gradients of the margin by all weights of the base, on held-out pairs, medians: "
@@ -313,7 +244,7 @@ def _conflict_table(found: Sequence[Json]) -> str:
 def _data_table(result: Json) -> str:
     body = []
     for question, variants in result["data"].items():
-        for value, found in _with_main(result, question, variants):
+        for value, found in with_main(result, question, variants):
             pairs = found.get("pairs", "as above")
             body.append(
                 [ACROSS[question], value, str(pairs), _cell(found["rational"], "rational"),

@@ -75,12 +75,12 @@ def _workers(scale: str) -> int:
 def run_study(study: Study) -> None:
     """Make everything that is missing. Raises Interrupted when asked to stop."""
     progress = Progress(study)
-    with _executor(study) as executor:
+    with workers_of(study) as executor:
         for tasks in (base_tasks, candidate_tasks, pair_tasks, trial_tasks):
-            _perform_all(study, tasks(study), executor, progress)
+            perform_all(study, tasks(study), executor, progress)
         settings = chosen_settings(study)
         trainings = [task for tasks in (arm_tasks, data_tasks, terms_tasks) for task in tasks(study, settings)]
-        _perform_all(study, trainings, executor, progress)
+        perform_all(study, trainings, executor, progress)
 
 
 class Progress:
@@ -124,13 +124,13 @@ def _duration(seconds: float) -> str:
 # --- workers ------------------------------------------------------------------------------------------------------
 
 
-def _perform_all(study: Study, tasks: Sequence[Task], executor: ProcessPoolExecutor | None, progress: Progress) -> None:
+def perform_all(study: Study, tasks: Sequence[Task], executor: ProcessPoolExecutor | None, progress: Progress) -> None:
     missing = [task for task in tasks if not task.done(study)]
     if executor is None:
         for task in missing:
             progress.finished(task, perform(task, study))
         return
-    waiting: dict[Future[str], Task] = {executor.submit(perform, task, study): task for task in missing}
+    waiting: dict[Future[str], Task] = {executor.submit(perform_in_worker, task, study): task for task in missing}
     while waiting:
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
             progress.finished(waiting.pop(future), future.result())
@@ -146,8 +146,22 @@ def perform(task: Task, study: Study) -> str:
     return task.run(study)
 
 
+_stopped = threading.Event()
+
+
+def perform_in_worker(task: Task, study: Study) -> str:
+    """Run one task, unless this worker was asked to stop: it holds tasks ahead that nobody can take back."""
+    if _stopped.is_set():
+        raise Interrupted(task.name)
+    try:
+        return perform(task, study)
+    except Interrupted:
+        _stopped.set()
+        raise
+
+
 @contextmanager
-def _executor(study: Study) -> Iterator[ProcessPoolExecutor | None]:
+def workers_of(study: Study) -> Iterator[ProcessPoolExecutor | None]:
     """The workers; None where one process does it all."""
     if study.workers == 1:
         yield None
