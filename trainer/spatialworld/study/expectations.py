@@ -57,12 +57,12 @@ def _diverse(result: Json) -> Iterator[Found]:
         rational, mixture = drawn.get(f"{prefix}rational"), drawn.get(f"{prefix}mixture")
         share = result["kept"].get("full", {}).get(measure)
         if share and share["n"]:
-            words = f"{_share(share)}; drawn: {100 * rational / mixture:.0f} %" if rational else _share(share)
+            words = f"{share_words(share)}; drawn: {100 * rational / mixture:.0f} %" if rational else share_words(share)
             yield f"it keeps 80 % of the base's diversity{where}", words, share["mean"] >= DIVERSITY_AT_LEAST
     share = result["kept"].get("full", {}).get("rational_diversity")
     if share and share["n"]:
         what = "it keeps 80 % of the base's diversity among rational images"
-        yield what, _share(share), share["mean"] >= DIVERSITY_AT_LEAST
+        yield what, share_words(share), share["mean"] >= DIVERSITY_AT_LEAST
     own = result["arms"]["full"]["rational_diversity"]
     if drawn and own["n"]:
         part = own["mean"] / drawn["rational"]
@@ -70,7 +70,8 @@ def _diverse(result: Json) -> Iterator[Found]:
         yield what, f"{100 * part:.0f} %", part >= DIVERSITY_AT_LEAST
 
 
-def _share(found: Json) -> str:
+def share_words(found: Json) -> str:
+    """A share of the base's with its interval, in per cent."""
     return f"{100 * found['mean']:.0f} % ({100 * found['low']:.0f} … {100 * found['high']:.0f})"
 
 

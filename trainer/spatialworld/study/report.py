@@ -10,7 +10,7 @@ from typing import Any
 from trainer.contract.files import write_durably
 from trainer.spatialworld.geometry import REASONS
 from trainer.spatialworld.study.arms import ARMS, BASE
-from trainer.spatialworld.study.expectations import where_of
+from trainer.spatialworld.study.expectations import share_words, where_of
 from trainer.spatialworld.study.measures import DIVERSITIES, LARGE, SHARES, TITLES
 from trainer.spatialworld.study.plan import DATA_ARM
 from trainer.spatialworld.study.report_pictures import ACROSS, GALLERY, NAMES, SAMPLES, draw_pictures, with_main
@@ -206,21 +206,18 @@ def _differences_table(result: Json) -> str:
 
 def _kept_table(kept: Json) -> str:
     words = (
-        "Mean by mean, over the conditions on which both have one. The tables above hold unlike against unlike where "
-        "images are rational: the base has two such images on few conditions."
+        "Mean by mean, over the conditions and seeds on which both have one; how many is said behind. The tables above "
+        "hold unlike against unlike where images are rational: the base has two such images on few conditions."
     )
     body = [
-        [NAMES[arm], *(f"{_percent(found[measure])} of {found[measure]['n']}" for measure in DIVERSITIES)]
+        [NAMES[arm], *(f"{_kept_cell(found[measure])}, {found[measure]['n']}" for measure in DIVERSITIES)]
         for arm, found in kept.items()
     ]
-    head = ["arm", *(f"{TITLES[measure]}, of conditions and seeds" for measure in DIVERSITIES)]
-    return f"{words}\n\n{_table(head, body)}"
+    return f"{words}\n\n{_table(['arm', *(TITLES[measure] for measure in DIVERSITIES)], body)}"
 
 
-def _percent(found: Json) -> str:
-    if not found["n"]:
-        return "–"
-    return f"{100 * found['mean']:.0f} % ({100 * found['low']:.0f} … {100 * found['high']:.0f})"
+def _kept_cell(found: Json | None) -> str:
+    return share_words(found) if found and found["n"] else "–"
 
 
 CONFLICT_TEXT = (
@@ -248,9 +245,10 @@ def _data_table(result: Json) -> str:
             pairs = found.get("pairs", "as above")
             body.append(
                 [ACROSS[question], value, str(pairs), _cell(found["rational"], "rational"),
-                 _cell(found["diversity"], "diversity")]
+                 _cell(found["diversity"], "diversity"), _kept_cell(found.get("kept"))]
             )  # fmt: skip
-    return _table(["question", "answer", "pairs", "rational", "diversity"], body)
+    head = ["question", "answer", "pairs", "rational", "diversity", "kept of the base's among rational"]
+    return _table(head, body)
 
 
 def _terms_table(result: Json) -> str:

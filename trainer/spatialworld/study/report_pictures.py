@@ -13,6 +13,7 @@ from trainer.spatialworld.study.conditions import conditions_for
 from trainer.spatialworld.study.measures import SHARES, TITLES
 from trainer.spatialworld.study.pairs import HIGH_CONTRAST
 from trainer.spatialworld.study.plan import DATA_ARM, LABEL_ANNOTATORS, LABEL_ERROR
+from trainer.spatialworld.study.results import KEPT
 from trainer.spatialworld.study.scale import Study
 from trainer.spatialworld.study.sheets import arms_sheet, base_gallery, load_images
 from trainer.spatialworld.study.tasks import ARMS_GROUP, candidates, pool_tasks
@@ -64,6 +65,8 @@ def with_main(result: Json, question: str, variants: Json) -> list[tuple[str, Js
     """A question's answers in order, with the arm of the main part where it is one of them."""
     found = list(variants.items())
     main = result["arms"].get(DATA_ARM)
+    if main:
+        main = {**main, "kept": result["kept"].get(DATA_ARM, {}).get(KEPT)}
     if main and question == "pairs":
         found = sorted([*found, (str(result["pairs"]), main)], key=lambda item: int(item[0]))
     elif main and question == "error":

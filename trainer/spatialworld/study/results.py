@@ -52,6 +52,9 @@ COMPARED_MEASURES = (
 )  # fmt: skip
 COMPARED_TERMS = (("mask_dpo", "sft"), ("mask_dpo", "dpo"), ("full", "mask_dpo"), ("full", "dpo"), ("full", "sft"))
 """Differences shown where pairs are few or wrong."""
+KEPT = "rational_diversity"
+"""What the data questions ask to be kept: all of it falls as hallucinations do."""
+
 Cells = dict[int, dict[str, Any]]
 
 
@@ -110,7 +113,7 @@ def collect(study: Study, command: str) -> dict[str, Any]:
     result["expected"] = expectations(result)
     result["compute"] = _compute(found)
     result["tuning"] = _tuning(study)
-    result["data"] = _data(study)
+    result["data"] = _data(study, found.get(BASE))
     return result
 
 
@@ -218,7 +221,8 @@ def _tuning(study: Study) -> dict[str, Any]:
     return {"trial_steps": study.scale.trial_steps, "trials": trials, "used": used}
 
 
-def _data(study: Study) -> dict[str, Any]:
+def _data(study: Study, base: Cells | None) -> dict[str, Any]:
+    """By question and answer: the pairs, estimates, and what is kept of diversity among rational images."""
     made: dict[str, Any] = defaultdict(dict)
     for name in data_variants(study):
         found = {seed: record for seed, record in cells(study, DATA_GROUP, name).items() if "measures" in record}
@@ -226,10 +230,13 @@ def _data(study: Study) -> dict[str, Any]:
             continue
         question, _, value = name.partition("-")
         pairs = _pairs_in(study.snapshot(next(iter(found.values()))["snapshot"]))
-        made[question][str(pairs) if question == "pairs" else value] = {
+        answer = str(pairs) if question == "pairs" else value
+        made[question][answer] = {
             "pairs": pairs,
             **{measure: estimate(values(found, measure)).to_json() for measure in ("rational", "diversity")},
         }
+        if base:
+            made[question][answer]["kept"] = kept(values(found, KEPT), values(base, KEPT)).to_json()
     return dict(made)
 
 
