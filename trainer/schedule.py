@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from trainer.contract.config import OptimizerConfig, RunConfig
+from trainer.contract.errors import SnapshotError
 from trainer.contract.snapshot import Pair, Snapshot
 from trainer.data.order import PairOrder
 from trainer.data.rows import Row, RowBuilder, slots_of
@@ -44,6 +45,8 @@ class Schedule:
             snapshot, backbone, held_out_pairs=held_out, store=store, encode_batch=training.encode_batch,
             mask_pooling=config.objective.mask_pooling, prints=prints, shown=shown_conditions(snapshot, config.samples),
         )  # fmt: skip
+        if not self.data.pairs:
+            raise SnapshotError("no_pairs", "pairs.parquet holds no pair of the train split: nothing to train on.")
         draws = config.reference.draws if config.reference.source == "cache" else None
         self.builder = RowBuilder(self.data, backbone, config.objective, training.seed, draws)
         self.builder.check_seeds(self.data.pairs)

@@ -79,6 +79,13 @@ def both_splits(snapshot: Snapshot) -> None:
     pq.write_table(table.from_pylist(rows, schema=table.schema), path)
 
 
+def held_out_only(snapshot: Snapshot) -> None:
+    path = snapshot.folder / "conditions.parquet"
+    table = pq.read_table(path)
+    rows = [{**row, "split": "validation"} for row in table.to_pylist()]
+    pq.write_table(table.from_pylist(rows, schema=table.schema), path)
+
+
 def put(name: str, column: str, value: object) -> Callable[[Snapshot], object]:
     """Sets `column` of the second row of a table, whatever type that gives the column."""
 
@@ -164,6 +171,19 @@ def test_a_bad_snapshot_is_named_and_nothing_is_lost(
     assert {path: path.read_bytes() for path in bad.rglob("*") if path.is_file()} == before
     assert json.loads(run.result.read_text())["exit_code"] == ExitCode.BAD_SNAPSHOT
     assert [event.kind for event in read_events(run.events)[0]] == ["failed"]
+
+
+def test_a_snapshot_of_held_out_subjects_only_is_nothing_to_train_on(
+    smoke: RunConfig, snapshot_folder: Path, tmp_path: Path
+) -> None:
+    from trainer.engine import train
+
+    bad = tmp_path / "bad"
+    shutil.copytree(snapshot_folder, bad)
+    held_out_only(read_snapshot(bad))
+    freeze_again(bad)
+    with pytest.raises(SnapshotError, match="holds no pair of the train split: nothing to train on"):
+        train(bad, smoke, tmp_path / "run")
 
 
 def test_tables_of_other_types_are_read_where_they_say_the_same(snapshot_folder: Path, tmp_path: Path) -> None:

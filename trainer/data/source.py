@@ -108,8 +108,6 @@ class TrainingData:
         self._shown = list(shown)
         self.pairs: list[Pair] = snapshot.pairs_of("train")
         self.held_out: list[Pair] = snapshot.pairs_of("validation")[:held_out_pairs]
-        if not self.pairs:
-            raise SnapshotError("no_pairs", "pairs.parquet holds no pair of the train split: nothing to train on.")
         self.winners = _winners(snapshot, "train")
         self.winners_of: dict[str, list[Winner]] = defaultdict(list)
         for winner in self.winners:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trainer.contract.config import RunConfig
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
 def measure_pairs(snapshot: Snapshot, backbone: Backbone, config: RunConfig) -> dict[str, float]:
     """Means over the held-out pairs, the adapter against its base; empty where there are none."""
-    pooling = config.objective.mask_pooling
-    data = TrainingData(snapshot, backbone, held_out_pairs=len(snapshot.pairs), mask_pooling=pooling)
-    if not data.held_out:
+    held_out = tuple(snapshot.pairs_of("validation"))
+    if not held_out:
         return {}
+    alone = replace(snapshot, pairs=held_out, winners=())  # what is not measured need not be encoded
+    pooling = config.objective.mask_pooling
+    data = TrainingData(alone, backbone, held_out_pairs=len(held_out), mask_pooling=pooling)
     data.encode()
     builder = RowBuilder(data, backbone, config.objective, config.training.seed)
     reference = ModelReference(backbone, GUIDANCE)

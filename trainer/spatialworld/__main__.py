@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from trainer.contract.errors import TrainerError
+from trainer.contract.errors import TrainerError, disk_problem
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,8 +135,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenProcessPool:
         print("error: a worker died, out of memory perhaps; the same command goes on from here", file=sys.stderr)
         return 1
-    except (FileNotFoundError, FileExistsError, ValueError, TrainerError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (OSError, ValueError, TrainerError) as error:
+        print(f"error: {disk_problem(error) or error}", file=sys.stderr)
         return 2
     return 0
 

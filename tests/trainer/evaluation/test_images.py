@@ -64,7 +64,9 @@ def test_the_configs_sampler_draws_unless_options_say_otherwise(evaluate: Evalua
         assert other["roughness"] != two["roughness"]
 
 
-def test_held_out_conditions_may_differ_in_size_and_be_judged(evaluate: Evaluate, tmp_path: Path) -> None:
+def test_held_out_conditions_may_differ_in_size_and_be_judged(
+    evaluate: Evaluate, adapter: Path, tmp_path: Path
+) -> None:
     from trainer.spatialworld.scenes import condition_at
 
     sizes = tmp_path / "sizes"
@@ -79,6 +81,7 @@ def test_held_out_conditions_may_differ_in_size_and_be_judged(evaluate: Evaluate
     write_snapshot(sizes, name="sizes", rules={}, conditions=conditions, pairs=pairs, winners=[])
     assert {(row.width, row.height) for row in read_snapshot(sizes).conditions} == {(32, 32), (64, 64)}
     assert evaluate("--images", "4", snapshot=sizes).keys() == IMAGES | {"diversity"}
+    assert evaluate("--images", "1", "--adapter", str(adapter), snapshot=sizes)["pairs"] == 3
 
     world = condition_at(3, 0)
     judged = ConditionInput(

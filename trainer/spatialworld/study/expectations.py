@@ -113,7 +113,8 @@ def _order_of_few(result: Json) -> Iterator[Found]:
         ("full - mask_dpo", "the full objective is above MaskDPO"),
         ("full - sft", "the full objective is above SFT of equal steps"),
     ):
-        if gap := result["differences"].get(pair, {}).get("rational_large"):
+        gap = result["differences"].get(pair, {}).get("rational_large")
+        if gap and gap["n"]:
             yield _above(f"{what}, on large subjects", gap)
         for snapshot, found in result["terms"].items():
             if gap := found["differences"].get(pair):

@@ -33,7 +33,7 @@ def write_report(study: Study, out: Path, command: str) -> Path:
     result = collect(study, command)
     pictures = out / "study"
     pictures.mkdir(parents=True, exist_ok=True)
-    write_durably(pictures / "results.json", (json.dumps(result, indent=1) + "\n").encode())
+    write_durably(pictures / "results.json", (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
     made = draw_pictures(study, result, pictures)
     text = "\n\n".join(_parts(result, made)) + "\n"
     write_durably(out / "study.md", text.encode())
@@ -276,7 +276,7 @@ def _settings(result: Json) -> str:
         for trial in found
     ]
     words.append(_table(["arm", "settings", "rational"], trials))
-    words.append(f"Used, and what it cost. Cost is counted in {compute['unit']}; seconds are a worker's.")
+    words.append(f"Used, and what it cost. Cost is counted in {compute['unit']}; seconds are a worker's, of all steps.")
     used = []
     for arm, settings in tuning["used"].items():
         if arm in compute["arms"]:

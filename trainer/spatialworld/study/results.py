@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from trainer.spatialworld.study.arms import BASE, arms_of, trials_of
+from trainer.spatialworld.study.cells import Cells, cells, clusters_by_measure, measured, paired, share_a_seed, values
 from trainer.spatialworld.study.conditions import conditions_for
 from trainer.spatialworld.study.conflict import CONFLICT
 from trainer.spatialworld.study.expectations import expectations
@@ -31,7 +32,7 @@ from trainer.spatialworld.study.plan import (
 )
 from trainer.spatialworld.study.scale import UNIT, Study, spent_seconds
 from trainer.spatialworld.study.statistics import difference, estimate, kept, ratings
-from trainer.spatialworld.study.tasks import ARMS_GROUP, CELL, DATA_GROUP, JUDGE, MAIN, TERMS_GROUP
+from trainer.spatialworld.study.tasks import ARMS_GROUP, DATA_GROUP, JUDGE, MAIN, TERMS_GROUP
 
 ANNOTATOR_ERROR = 0.1
 """Share of votes that the simulated annotators of the ratings turn round."""
@@ -55,39 +56,13 @@ COMPARED_TERMS = (("mask_dpo", "sft"), ("mask_dpo", "dpo"), ("full", "mask_dpo")
 KEPT = "rational_diversity"
 """What the data questions ask to be kept: all of it falls as hallucinations do."""
 
-Cells = dict[int, dict[str, Any]]
-
-
-def cells(study: Study, group: str, arm: str) -> Cells:
-    """What the finished cells of an arm left, by seed; ones that diverged are told apart by ``failed``."""
-    found: Cells = {}
-    for path in sorted((study.root / "cells" / group / arm).glob(f"seed-*/{CELL}")):
-        record = json.loads(path.read_text())
-        if "failed" not in record:
-            with np.load(path.parent / "measures.npz") as arrays:
-                record["measures"] = {name: arrays[name] for name in arrays.files}
-        found[int(record["seed"])] = record
-    return found
-
-
-def values(found: Cells, measure: str) -> np.ndarray:
-    """Float [S, C]: a measure by seed and condition, averaged over the draws."""
-    rows = [record["measures"][measure] for record in found.values() if "measures" in record]
-    flat = [row if row.ndim == 1 else _mean_of_known(row) for row in rows]
-    return np.stack(flat) if flat else np.zeros((0, 0))
-
-
-def _mean_of_known(row: np.ndarray) -> np.ndarray:
-    known = np.isfinite(row)
-    total = np.where(known, row, 0).sum(axis=1)
-    return np.where(known.any(axis=1), total / np.maximum(known.sum(axis=1), 1), np.nan)
-
 
 def collect(study: Study, command: str) -> dict[str, Any]:
     """Everything the report says, as plain JSON; whatever is not there yet is left out."""
     names = [BASE, *(arm.name for arm in arms_of(study))]
     found = {name: cells(study, ARMS_GROUP, name) for name in names}
-    found = {name: some for name, some in found.items() if any("measures" in record for record in some.values())}
+    found = {name: some for name, some in found.items() if measured(some)}
+    clusters = clusters_by_measure(study) if found else {}
     result: dict[str, Any] = {
         "scale": study.scale.name,
         "base": study.base,
@@ -97,19 +72,15 @@ def collect(study: Study, command: str) -> dict[str, Any]:
         **_circumstances(study, command),
         "judge": _read(study.root / JUDGE),
         "conflict": _read(study.root / CONFLICT),
-        "arms": {name: _estimates(some) for name, some in found.items()},
+        "arms": {name: _estimates(some, clusters) for name, some in found.items()},
     }
     if BASE in found:
         for name, rating in _ratings(found).items():
             result["arms"][name]["elo"] = rating
-    result["differences"] = {
-        f"{one} - {other}": {measure: _difference(found[one], found[other], measure) for measure in COMPARED_MEASURES}
-        for one, other in COMPARED
-        if one in found and other in found
-    }
+    result["differences"] = _differences(found, COMPARED, clusters)
     result["by_subject"] = _by_subject(study, found)
     result["kept"] = _kept(found)
-    result["terms"] = _terms(study)
+    result["terms"] = _terms(study, clusters)
     result["expected"] = expectations(result)
     result["compute"] = _compute(found)
     result["tuning"] = _tuning(study)
@@ -117,17 +88,28 @@ def collect(study: Study, command: str) -> dict[str, Any]:
     return result
 
 
-def _estimates(found: Cells) -> dict[str, Any]:
-    measured = next(record["measures"] for record in found.values() if "measures" in record)
-    return {name: estimate(values(found, name)).to_json() for name in TITLES if name in measured}
+Clusters = Mapping[str, Sequence[str]]
 
 
-def _difference(one: Cells, other: Cells, measure: str, subjects: Sequence[str] | None = None) -> dict[str, Any]:
-    first, second = values(one, measure), values(other, measure)
-    if len(first) != len(second) and min(len(first), len(second)) > 1:
-        shared = min(len(first), len(second))
-        first, second = first[:shared], second[:shared]
-    return difference(first, second, subjects=subjects).to_json()
+def _estimates(found: Cells, clusters: Clusters) -> dict[str, Any]:
+    known = next(iter(measured(found).values()))
+    return {
+        name: estimate(values(found, name), clusters=clusters.get(name)).to_json() for name in TITLES if name in known
+    }
+
+
+def _differences(
+    found: Mapping[str, Cells], compared: Sequence[tuple[str, str]], clusters: Clusters
+) -> dict[str, dict[str, Any]]:
+    """By pair of arms and measure, where the two share a training seed."""
+    return {
+        f"{one} - {other}": {
+            measure: difference(*paired(found[one], found[other], measure), clusters=clusters.get(measure)).to_json()
+            for measure in COMPARED_MEASURES
+        }
+        for one, other in compared
+        if one in found and other in found and share_a_seed(found[one], found[other])
+    }
 
 
 def _by_subject(study: Study, found: Mapping[str, Cells]) -> dict[str, Any]:
@@ -135,11 +117,9 @@ def _by_subject(study: Study, found: Mapping[str, Cells]) -> dict[str, Any]:
     subjects = [each.subject.identity for each in conditions_for("test", study.scale.test_conditions)]
     return {
         "subjects": len(set(subjects)),
-        "arms": {name: estimate(values(some, "rational"), subjects=subjects).to_json() for name, some in found.items()},
+        "arms": {name: estimate(values(some, "rational"), clusters=subjects).to_json() for name, some in found.items()},
         "differences": {
-            f"{one} - {other}": _difference(found[one], found[other], "rational", subjects)
-            for one, other in COMPARED
-            if one in found and other in found
+            pair: some["rational"] for pair, some in _differences(found, COMPARED, {"rational": subjects}).items()
         },
     }
 
@@ -157,30 +137,23 @@ def _kept(found: Mapping[str, Cells]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _terms(study: Study) -> dict[str, Any]:
+def _terms(study: Study, clusters: Clusters) -> dict[str, Any]:
     """The objectives where pairs are few or wrong: estimates and differences, by the snapshot's name."""
     made: dict[str, Any] = {}
     for name in study.scale.data_terms:
         cells_of = {DATA_ARM: cells(study, DATA_GROUP, name)}
         cells_of |= {arm: cells(study, TERMS_GROUP, terms_cell(arm, name)) for arm in TERMS}
-        some = {arm: found for arm, found in cells_of.items() if any("measures" in record for record in found.values())}
+        some = {arm: found for arm, found in cells_of.items() if measured(found)}
         made[name] = {
-            "arms": {arm: _estimates(found) for arm, found in some.items()},
-            "differences": {
-                f"{one} - {other}": {
-                    measure: _difference(some[one], some[other], measure) for measure in COMPARED_MEASURES
-                }
-                for one, other in COMPARED_TERMS
-                if one in some and other in some
-            },
+            "arms": {arm: _estimates(found, clusters) for arm, found in some.items()},
+            "differences": _differences(some, COMPARED_TERMS, clusters),
         }
     return made
 
 
 def _ratings(found: Mapping[str, Cells]) -> dict[str, Any]:
     verdicts = {
-        name: np.stack([record["measures"]["rational"] for record in some.values() if "measures" in record])
-        for name, some in found.items()
+        name: np.stack([measures["rational"] for measures in measured(some).values()]) for name, some in found.items()
     }
     return {name: rating.to_json() for name, rating in ratings(verdicts, BASE, ANNOTATOR_ERROR).items()}
 
@@ -191,12 +164,13 @@ def _compute(found: Mapping[str, Cells]) -> dict[str, Any]:
     for name, some in found.items():
         records = [record for record in some.values() if "step_cost" in record]
         if records:
+            seconds = float(np.mean([record["seconds_per_step"] for record in records]))
             made["arms"][name] = {
                 "steps": records[0]["steps"],
                 "step_cost": records[0]["step_cost"],
                 "cost": records[0]["steps"] * records[0]["step_cost"],
-                "train_seconds": round(float(np.mean([record["train_seconds"] for record in records])), 1),
-                "seconds_per_step": round(float(np.mean([record["seconds_per_step"] for record in records])), 4),
+                "train_seconds": round(records[0]["steps"] * seconds, 1),
+                "seconds_per_step": round(seconds, 4),
             }
     return made
 
@@ -225,8 +199,8 @@ def _data(study: Study, base: Cells | None) -> dict[str, Any]:
     """By question and answer: the pairs, estimates, and what is kept of diversity among rational images."""
     made: dict[str, Any] = defaultdict(dict)
     for name in data_variants(study):
-        found = {seed: record for seed, record in cells(study, DATA_GROUP, name).items() if "measures" in record}
-        if not found:
+        found = cells(study, DATA_GROUP, name)
+        if not measured(found):
             continue
         question, _, value = name.partition("-")
         pairs = _pairs_in(study.snapshot(next(iter(found.values()))["snapshot"]))

@@ -60,12 +60,11 @@ def _base_files(study: Study) -> dict[str, str] | None:
     from trainer.spatialworld import pipeline_path
 
     folder = Path(study.given_base).expanduser() if study.given_base else pipeline_path()
-    found = {}
     for name in ("transformer/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder} holds no pipeline of SpatialWorld: {name} is missing.")
-        found[name] = sha256_file(folder / name)
-    return found
+    decisive = sorted([*folder.glob("*/*.safetensors"), folder / "scheduler" / "scheduler_config.json"])
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in decisive}
 
 
 def _workers(scale: str) -> int:

@@ -25,35 +25,34 @@ class Estimate:
     high: float
     n: int
 
-    def to_json(self) -> dict[str, float | int]:
-        """Plain JSON, rounded to what the digits mean."""
-        return {
-            "mean": round(self.mean, 5), "low": round(self.low, 5), "high": round(self.high, 5), "n": self.n
-        }  # fmt: skip
+    def to_json(self) -> dict[str, float | int | None]:
+        """Plain JSON, rounded to what the digits mean; null for what is not known."""
+        figures = {"mean": self.mean, "low": self.low, "high": self.high}
+        return {**{name: round(value, 5) if self.n else None for name, value in figures.items()}, "n": self.n}
 
 
-def estimate(values: np.ndarray, seed: int = 0, subjects: Sequence[str] | None = None) -> Estimate:
+def estimate(values: np.ndarray, seed: int = 0, clusters: Sequence[str] | None = None) -> Estimate:
     """Mean and percentile interval of values float [S, C] by training seed and condition; NaN = not measured there.
 
     Conditions are resampled, and training seeds where there is more than one (the two are crossed: every seed meets
     every condition). With three seeds the share of the interval that seeds contribute is itself rough. With
-    ``subjects`` (one name a condition) whole subjects are resampled with all their conditions: wider, for what the
-    conditions of one subject have in common says nothing of another.
+    ``clusters`` (one name a column) what shares a name is resampled together, whole subjects with all their conditions
+    for instance: wider, for what the conditions of one subject have in common says nothing of another.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     known = np.isfinite(values)
     if not known.any():
         return Estimate(math.nan, math.nan, math.nan, 0)
-    means = _resampled(np.where(known, values, 0.0), known, np.random.default_rng(seed), _clusters(values, subjects))
+    means = _resampled(np.where(known, values, 0.0), known, np.random.default_rng(seed), _clusters(values, clusters))
     low, high = np.nanpercentile(means, [2.5, 97.5])
     return Estimate(float(values[known].mean()), float(low), float(high), int(known.sum()))
 
 
-def _clusters(values: np.ndarray, subjects: Sequence[str] | None) -> list[np.ndarray]:
+def _clusters(values: np.ndarray, clusters: Sequence[str] | None) -> list[np.ndarray]:
     """The columns that are drawn together."""
-    if subjects is None:
+    if clusters is None:
         return [np.array([column]) for column in range(values.shape[1])]
-    names = np.array(subjects)
+    names = np.array(clusters)
     return [np.flatnonzero(names == name) for name in np.unique(names)]
 
 
@@ -71,13 +70,13 @@ def _resampled(
     return means
 
 
-def difference(first: np.ndarray, second: np.ndarray, seed: int = 0, subjects: Sequence[str] | None = None) -> Estimate:
+def difference(first: np.ndarray, second: np.ndarray, seed: int = 0, clusters: Sequence[str] | None = None) -> Estimate:
     """The first minus the second, float [S, C] each over the same seeds and conditions: paired, so much sharper.
 
-    One of them may have a single row (the base has no training seed). ``subjects`` as in `estimate`.
+    One of them may have a single row (the base has no training seed). ``clusters`` as in `estimate`.
     """
     first, second = np.broadcast_arrays(np.atleast_2d(first), np.atleast_2d(second))
-    return estimate(np.asarray(first, dtype=float) - np.asarray(second, dtype=float), seed, subjects)
+    return estimate(np.asarray(first, dtype=float) - np.asarray(second, dtype=float), seed, clusters)
 
 
 def kept(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Estimate:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -162,7 +161,6 @@ class CellTask:
 
         folder = self.folder(study)
         config = config_of(study, self.steps, self.seed, *self.overrides)
-        begun = time.monotonic()
         try:
             result = self._train(study, config, folder / "run")
         except DivergedError as error:
@@ -171,19 +169,17 @@ class CellTask:
             return f"diverged: {error.message}"
         if result.state != "finished":
             raise Interrupted(self.name)
-        trained = time.monotonic()
         backbone = tuned_model(study.base, folder / "run", result)
         measures = self._measure(study, backbone, folder)
-        for bulky in ("checkpoints", *([result.model] if result.model else [])):
-            shutil.rmtree(folder / "run" / bulky, ignore_errors=True)
         record = {
             "arm": self.arm, "seed": self.seed, "steps": self.steps, "snapshot": self.snapshot,
             "overrides": _merged(self.overrides), "config_hash": config.config_hash(),
-            "train_seconds": round(trained - begun, 1), "measure_seconds": round(time.monotonic() - trained, 1),
             "step_cost": step_cost(config), "rational": float(np.mean(measures["rational"])),
             **last_figures(folder / "run" / "events.jsonl"),
         }  # fmt: skip
         write_durably(folder / CELL, json.dumps(record, indent=1).encode())
+        for bulky in ("checkpoints", *([result.model] if result.model else [])):
+            shutil.rmtree(folder / "run" / bulky, ignore_errors=True)
         return f"{record['rational']:.1%} rational"
 
     def _train(self, study: Study, config: RunConfig, run: Path) -> RunResult:
@@ -194,7 +190,7 @@ class CellTask:
         try:
             return train(snapshot, config, run, resume=True, cache=cache)
         except ConfigError as error:
-            if error.code != "config_changed":
+            if error.code not in ANOTHER_CONFIG:
                 raise
             shutil.rmtree(run)
             return train(snapshot, config, run, resume=True, cache=cache)
@@ -225,6 +221,8 @@ def _held_out(study: Study) -> list[HeldOut]:
     return held_out(base_model(study.base), base, conditions_for("test", len(base)), pairs)
 
 
+ANOTHER_CONFIG = ("config_changed", "config_invalid", "config_unreadable")
+"""What a run begun with another config is refused for; the config given now is valid."""
 CELL = "cell.json"
 SHOWN = 12
 """Test conditions whose images are kept for the report's grids."""

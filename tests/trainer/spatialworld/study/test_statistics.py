@@ -34,11 +34,11 @@ def test_differing_seeds_widen_the_interval() -> None:
 def test_conditions_of_one_subject_count_as_one() -> None:
     per_subject = (np.random.default_rng(6).random(40) < 0.5).astype(float)
     subjects = [f"subject {index // 5}" for index in range(200)]
-    found = estimate(np.repeat(per_subject, 5), subjects=subjects)
+    found = estimate(np.repeat(per_subject, 5), clusters=subjects)
     alone = estimate(per_subject)
     assert found.mean == pytest.approx(alone.mean)
     assert found.high - found.low == pytest.approx(alone.high - alone.low, rel=0.12)
-    one_each = estimate(per_subject, subjects=[f"subject {index}" for index in range(40)])
+    one_each = estimate(per_subject, clusters=[f"subject {index}" for index in range(40)])
     assert one_each == alone
 
 

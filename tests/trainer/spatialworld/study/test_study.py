@@ -46,9 +46,10 @@ def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "--scale", "smoke", "--out", str(out), "--only-report"]) == 0
     assert "not finished" in (out / "study.md").read_text()
     capsys.readouterr()
-    begun_before_an_update = out / "cells" / "arms" / "sft" / "seed-0" / "run"
-    begun_before_an_update.mkdir(parents=True)
-    (begun_before_an_update / "config.json").write_text(RunConfig().model_dump_json())
+    for arm, config in (("sft", RunConfig().model_dump_json()), ("dpo", '{"a_key_of_old": 1}')):
+        begun_before_an_update = out / "cells" / "arms" / arm / "seed-0" / "run"
+        (begun_before_an_update / "adapter").mkdir(parents=True)  # something to lose
+        (begun_before_an_update / "config.json").write_text(config)
 
     assert main(["study", "--scale", "smoke", "--out", str(out)]) == 0
     again = capsys.readouterr()
@@ -72,3 +73,5 @@ def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main(["study", "--scale", "cpu", "--out", str(out)]) == 2
     assert "another folder" in capsys.readouterr().err
+    assert main(["study", "--scale", "smoke", "--out", str(out / "study.md" / "below")]) == 2
+    assert "error: " in capsys.readouterr().err
