@@ -143,7 +143,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     app.add_middleware(
         BodyLimit,
         limit=(settings.max_upload_mb + 1) << 20,
-        large=r"/imports?$",
+        large=r"/projects/[^/]+/import|/api/v1/projects/[^/]+/imports",
         large_limit=(settings.max_import_mb + 1) << 20,
     )
     app.add_middleware(

@@ -27,6 +27,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 # Probes of the machine, which know no people.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 RANK = {Role.ANNOTATOR: 0, Role.LEAD: 1, Role.ADMIN: 2}
+MAY_INVITE = {Role.ANNOTATOR: (), Role.LEAD: (Role.ANNOTATOR,), Role.ADMIN: tuple(Role)}
 # A comparison's images arrive within this after it was claimed; whoever logs out meanwhile has seen them already.
 TRUST_SECONDS = 2.0
 MOST_REMEMBERED = 10_000

@@ -26,6 +26,7 @@ from backend.accounts.schemas import (
 )
 from backend.kit.database import ReadSession, WriteSession, utcnow
 from backend.kit.errors import Forbidden
+from backend.kit.ids import Id
 from backend.kit.paging import Page, Paging
 
 router = APIRouter(tags=["accounts"])
@@ -68,13 +69,13 @@ def list_people(
 
 
 @router.get("/people/{person_id}")
-def read_person(_: AdminPerson, person_id: int, session: ReadSession) -> PersonOut:
+def read_person(_: AdminPerson, person_id: Id, session: ReadSession) -> PersonOut:
     return PersonOut.model_validate(service.get_person(session, person_id))
 
 
 @router.patch("/people/{person_id}", dependencies=[require_scope("admin")])
-def change_person(person: AdminPerson, person_id: int, change: PersonChange, session: WriteSession) -> PersonOut:
-    """Changes role or activity; deactivating ends all sessions, links and tokens."""
+def change_person(person: AdminPerson, person_id: Id, change: PersonChange, session: WriteSession) -> PersonOut:
+    """Changes role or activity; deactivating ends all sessions, links, tokens and invitations."""
     return PersonOut.model_validate(service.change_person(session, person, person_id, change))
 
 
@@ -99,7 +100,7 @@ def create_invitation(
 
 
 @router.delete("/invitations/{invitation_id}", status_code=204, dependencies=[require_scope("admin")])
-def revoke_invitation(person: LeadPerson, invitation_id: int, session: WriteSession) -> Response:
+def revoke_invitation(person: LeadPerson, invitation_id: Id, session: WriteSession) -> Response:
     invitations.revoke_invitation(session, person, invitation_id)
     return Response(status_code=204)
 
@@ -124,7 +125,7 @@ def create_token(person: LeadPerson, wanted: TokenIn, session: WriteSession) -> 
 
 
 @router.delete("/tokens/{token_id}", status_code=204, dependencies=[require_scope("admin")])
-def revoke_token(person: LeadPerson, token_id: int, session: WriteSession) -> Response:
+def revoke_token(person: LeadPerson, token_id: Id, session: WriteSession) -> Response:
     service.revoke_token(session, person, token_id)
     return Response(status_code=204)
 
@@ -145,7 +146,7 @@ def list_sessions(request: Request, identity: CurrentIdentity, session: ReadSess
 
 
 @router.delete("/sessions/{session_id}", status_code=204)
-def end_session(identity: CurrentIdentity, session_id: int, session: WriteSession) -> Response:
+def end_session(identity: CurrentIdentity, session_id: Id, session: WriteSession) -> Response:
     service.end_session(session, identity.person, session_id)
     return Response(status_code=204)
 

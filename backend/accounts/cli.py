@@ -139,7 +139,7 @@ def make_user_link(email: Email) -> None:
 
 @user.command("deactivate")
 def deactivate_user(email: Email) -> None:
-    """Log somebody out for good and end their tokens; their judgments stay."""
+    """Log somebody out for good and end their tokens and invitations; their judgments stay."""
     with _transaction() as (session, _):
         person = _find(session, email)
         service.change_person(session, None, person.id, PersonChange(is_active=False))

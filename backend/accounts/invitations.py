@@ -5,6 +5,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from backend.accounts import repository
+from backend.accounts.access import MAY_INVITE
 from backend.accounts.models import Invitation, Person, Role
 from backend.accounts.projects import Projects
 from backend.accounts.schemas import InvitationIn, Joining
@@ -18,8 +19,8 @@ def create_invitation(
     session: Session, person: Person, wanted: InvitationIn, projects: Projects
 ) -> tuple[Invitation, str]:
     """A new invitation and the path of its link, which is stored nowhere. Leads invite annotators to their projects."""
-    if person.role != Role.ADMIN and wanted.role != Role.ANNOTATOR:
-        sentence = "Only an admin can invite leads and admins."
+    if wanted.role not in MAY_INVITE[Role(person.role)]:
+        sentence = "Leads can invite annotators, and admins everybody: ask an admin for this invitation."
         raise Forbidden(sentence, errors=[{"field": "role", "message": sentence}])
     choices = dict(projects.choices(session, person))
     if wanted.project_id is not None and wanted.project_id not in choices:

@@ -13,6 +13,7 @@ from backend.accounts.user_agents import browser_name
 from backend.kit.database import Database, ReadSession, WriteSession, get_database, utcnow
 from backend.kit.errors import AppError, Invalid, TooMany
 from backend.kit.forms import SubmittedForm, field_errors, read_form
+from backend.kit.ids import Id
 from backend.kit.languages import words
 from backend.kit.pages import render, speak_to
 
@@ -207,7 +208,7 @@ def _check_current(database: Database, address: str, email: str, password: str) 
 
 
 @router.post("/account/sessions/{session_id}/end")
-def end_session(identity: CurrentIdentity, session_id: int, session: WriteSession) -> Response:
+def end_session(identity: CurrentIdentity, session_id: Id, session: WriteSession) -> Response:
     try:
         service.end_session(session, identity.person, session_id)
     except AppError:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from backend.accounts import invitations, repository, service
-from backend.accounts.access import AdminPerson, LeadPerson, is_admin
+from backend.accounts.access import MAY_INVITE, AdminPerson, LeadPerson, is_admin
 from backend.accounts.models import AuditEntry, Person, Role
 from backend.accounts.projects import projects_of
 from backend.accounts.schemas import AuditFilter, InvitationIn, PeopleFilter, PersonChange, TokenIn
@@ -14,6 +14,7 @@ from backend.accounts.tokens import SCOPES
 from backend.kit.database import Database, ReadSession, WriteSession, get_database
 from backend.kit.errors import AppError, Invalid
 from backend.kit.forms import SubmittedForm, field_errors, read_form
+from backend.kit.ids import Id
 from backend.kit.pages import render
 from backend.kit.paging import Paging
 
@@ -64,13 +65,13 @@ def _person_page(request: Request, who: Person, status: int = 200, **context: ob
 
 
 @router.get("/people/{person_id}")
-def person_page(request: Request, _: AdminPerson, person_id: int, session: ReadSession, saved: str = "") -> Response:
+def person_page(request: Request, _: AdminPerson, person_id: Id, session: ReadSession, saved: str = "") -> Response:
     who = service.get_person(session, person_id)
     return _person_page(request, who, notice=PEOPLE_NOTICES.get(saved))
 
 
 @router.post("/people/{person_id}")
-def change_person(request: Request, person: AdminPerson, person_id: int, database: Db, form: SubmittedForm) -> Response:
+def change_person(request: Request, person: AdminPerson, person_id: Id, database: Db, form: SubmittedForm) -> Response:
     change, errors = read_form(PersonChange, form)
     try:
         if change is None:
@@ -85,7 +86,7 @@ def change_person(request: Request, person: AdminPerson, person_id: int, databas
 
 
 @router.post("/people/{person_id}/link")
-def make_login_link(request: Request, person: AdminPerson, person_id: int, session: WriteSession) -> Response:
+def make_login_link(request: Request, person: AdminPerson, person_id: Id, session: WriteSession) -> Response:
     """For somebody who has forgotten their password: a link that logs them in once."""
     who = service.get_person(session, person_id)
     path = service.make_login_link(session, person, who)
@@ -108,7 +109,7 @@ def _invitations_page(
         invitations=[(item, invitations.state(item)) for item in found],
         makers=repository.people_names(session, [item.created_by_id for item in found]),
         next_cursor=next_cursor,
-        roles=ROLES if is_admin(person) else {Role.ANNOTATOR: ROLES[Role.ANNOTATOR]},
+        roles={role: ROLES[role] for role in MAY_INVITE[Role(person.role)]},
         projects=choices,
         project_names=dict(choices),
         **given,
@@ -149,7 +150,7 @@ def create_invitation(
 
 
 @router.post("/invitations/{invitation_id}/revoke")
-def revoke_invitation(person: LeadPerson, invitation_id: int, session: WriteSession) -> Response:
+def revoke_invitation(person: LeadPerson, invitation_id: Id, session: WriteSession) -> Response:
     invitations.revoke_invitation(session, person, invitation_id)
     return RedirectResponse("/invitations?saved=invitation", status_code=303)
 
@@ -207,7 +208,7 @@ def create_token(request: Request, person: LeadPerson, database: Db, page: Pagin
 
 
 @router.post("/tokens/{token_id}/revoke")
-def revoke_token(person: LeadPerson, token_id: int, session: WriteSession) -> Response:
+def revoke_token(person: LeadPerson, token_id: Id, session: WriteSession) -> Response:
     service.revoke_token(session, person, token_id)
     return RedirectResponse("/tokens?saved=token", status_code=303)
 

@@ -1,10 +1,10 @@
 """All SQL of accounts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend.accounts.models import ApiToken, AuditEntry, Invitation, LoginLink, LoginSession, Person, Role
@@ -158,30 +158,29 @@ def invitation(session: Session, invitation_id: int) -> Invitation | None:
     return session.get(Invitation, invitation_id)
 
 
+def _is_open(now: datetime) -> ColumnElement[bool]:
+    return and_(Invitation.revoked_at.is_(None), Invitation.expires_at > now, Invitation.uses < Invitation.max_uses)
+
+
 def open_invitation(session: Session, token_hash: str, now: datetime) -> Invitation | None:
-    query = select(Invitation).where(
-        Invitation.token_hash == token_hash,
-        Invitation.revoked_at.is_(None),
-        Invitation.expires_at > now,
-        Invitation.uses < Invitation.max_uses,
-    )
-    return session.scalar(query)
+    return session.scalar(select(Invitation).where(Invitation.token_hash == token_hash, _is_open(now)))
 
 
 def use_invitation(session: Session, token_hash: str, now: datetime) -> int | None:
     """Takes one of the places of an open invitation in one statement; its id, None when there is none left."""
     query = (
         update(Invitation)
-        .where(
-            Invitation.token_hash == token_hash,
-            Invitation.revoked_at.is_(None),
-            Invitation.expires_at > now,
-            Invitation.uses < Invitation.max_uses,
-        )
+        .where(Invitation.token_hash == token_hash, _is_open(now))
         .values(uses=Invitation.uses + 1)
         .returning(Invitation.id)
     )
     return session.scalar(query)
+
+
+def revoke_invitations_of(session: Session, person_id: int, now: datetime, *, keep: Collection[Role]) -> int:
+    """Ends the open invitations that a person made, but for those that give a role of `keep`."""
+    query = update(Invitation).where(Invitation.created_by_id == person_id, Invitation.role.not_in(keep), _is_open(now))
+    return session.execute(query.values(revoked_at=now)).rowcount
 
 
 def invitations_page(

@@ -14,7 +14,7 @@ def _email(value: str) -> str:
     local, at, domain = value.rpartition("@")
     if not (local and at and domain) or any(sign.isspace() for sign in value) or "@" in local:
         raise ValueError("Write an email address like name@example.org.")
-    return value
+    return value.lower()
 
 
 def _scopes(values: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.accounts import passwords, repository
-from backend.accounts.access import client_address
+from backend.accounts.access import MAY_INVITE, client_address
 from backend.accounts.models import ApiToken, AuditEntry, LoginLink, Person, Role
 from backend.accounts.schemas import AccountChange, PersonChange, TokenIn
 from backend.accounts.tokens import SHOWN_CHARACTERS, fingerprint, new_api_token, new_secret
@@ -85,7 +85,10 @@ def get_person(session: Session, person_id: int) -> Person:
 
 
 def change_person(session: Session, actor: Person | None, person_id: int, change: PersonChange) -> Person:
-    """Changes role and activity. Raises Conflict when that would leave nobody who can administer."""
+    """Changes role and activity; open invitations that the person may no longer make end with it.
+
+    Raises Conflict when that would leave nobody who can administer.
+    """
     person = get_person(session, person_id)
     admins = repository.lock_active_admins(session)
     role = change.role if change.role is not None else Role(person.role)
@@ -102,6 +105,7 @@ def change_person(session: Session, actor: Person | None, person_id: int, change
         if not active:
             shut_out(session, person)
         audit(session, actor, "person.reactivate" if active else "person.deactivate", "person", person.id)
+    repository.revoke_invitations_of(session, person.id, utcnow(), keep=MAY_INVITE[role] if active else ())
     session.flush()
     return person
 

@@ -26,6 +26,7 @@ from backend.catalogue.schemas import (
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Invalid
 from backend.kit.idempotency import IdempotencyKey, idempotent
+from backend.kit.ids import Id
 from backend.kit.paging import Page, Paging
 
 router = APIRouter(tags=["catalogue"])
@@ -73,13 +74,13 @@ def list_members(project: ProjectForLead, session: ReadSession) -> list[MemberOu
 
 
 @router.put("/projects/{slug}/members/{person_id}")
-def add_member(project: ProjectForLead, person_id: int, actor: CurrentPerson, session: WriteSession) -> MemberOut:
+def add_member(project: ProjectForLead, person_id: Id, actor: CurrentPerson, session: WriteSession) -> MemberOut:
     """Lets a person work in the project; doing it twice changes nothing."""
     return MemberOut.model_validate(service.add_member(session, actor, project, person_id))
 
 
 @router.delete("/projects/{slug}/members/{person_id}", status_code=204)
-def remove_member(project: ProjectForLead, person_id: int, actor: CurrentPerson, session: WriteSession) -> Response:
+def remove_member(project: ProjectForLead, person_id: Id, actor: CurrentPerson, session: WriteSession) -> Response:
     """Takes a person out of the project; what they judged stays."""
     service.remove_member(session, actor, project, person_id)
     return Response(status_code=204)
@@ -118,7 +119,7 @@ def list_conditions(
 
 
 @router.get("/projects/{slug}/conditions/{condition_id}")
-def read_condition(project: ProjectForLead, condition_id: int, session: ReadSession) -> ConditionOut:
+def read_condition(project: ProjectForLead, condition_id: Id, session: ReadSession) -> ConditionOut:
     return ConditionOut.model_validate(service.get_condition(session, project, condition_id))
 
 
@@ -148,13 +149,13 @@ def create_generator(
 
 
 @router.get("/projects/{slug}/generators/{generator_id}")
-def read_generator(project: ProjectForLead, generator_id: int, session: ReadSession) -> GeneratorOut:
+def read_generator(project: ProjectForLead, generator_id: Id, session: ReadSession) -> GeneratorOut:
     return GeneratorOut.model_validate(service.get_generator(session, project, generator_id))
 
 
 @router.patch("/projects/{slug}/generators/{generator_id}", dependencies=[require_scope("generate")])
 def change_generator(
-    change: GeneratorChange, project: ProjectForLead, generator_id: int, person: CurrentPerson, session: WriteSession
+    change: GeneratorChange, project: ProjectForLead, generator_id: Id, person: CurrentPerson, session: WriteSession
 ) -> GeneratorOut:
     """Changes a generator that has not produced yet; afterwards it is refused."""
     return GeneratorOut.model_validate(service.change_generator(session, person, project, generator_id, change))

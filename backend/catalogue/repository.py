@@ -83,6 +83,10 @@ def is_member(session: Session, project_id: int, person_id: int) -> bool:
     return session.get(ProjectMember, (project_id, person_id)) is not None
 
 
+def projects_of_member(session: Session, person_id: int) -> list[int]:
+    return list(session.scalars(select(ProjectMember.project_id).where(ProjectMember.person_id == person_id)))
+
+
 def members(session: Session, project_id: int) -> list[Person]:
     query = (
         select(Person)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backend.catalogue.models import Criterion, Split
+from backend.kit.ids import GivenId
 
 SLUG = r"^[a-z0-9]+(?:-[a-z0-9]+)*$"
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
@@ -158,7 +159,7 @@ class GeneratorCreate(BaseModel):
     base: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)] | None = None
     """`spatialworld`, a folder in diffusers format on the worker, or a hub id."""
     sampler: SamplerIn = SamplerIn()
-    parent_id: int | None = None
+    parent_id: GivenId | None = None
 
 
 class GeneratorChange(BaseModel):

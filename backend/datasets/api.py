@@ -20,6 +20,7 @@ from backend.kit.blobs import BlobStore
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Gone
 from backend.kit.idempotency import IdempotencyKey, idempotent
+from backend.kit.ids import Id
 from backend.kit.paging import Paging
 
 router = APIRouter(tags=["datasets"])
@@ -51,7 +52,7 @@ def list_snapshots(project: ProjectForLead, session: ReadSession, page: Paging) 
 
 
 @router.get("/snapshots/{snapshot_id}")
-def get_snapshot(snapshot_id: int, person: LeadPerson, session: ReadSession) -> SnapshotOut:
+def get_snapshot(snapshot_id: Id, person: LeadPerson, session: ReadSession) -> SnapshotOut:
     """One snapshot."""
     snapshot, project = service.snapshot_for(session, snapshot_id, person)
     return service.snapshot_out(session, snapshot, project)
@@ -60,7 +61,7 @@ def get_snapshot(snapshot_id: int, person: LeadPerson, session: ReadSession) -> 
 @router.get(
     "/snapshots/{snapshot_id}/archive", dependencies=[require_scope("export")], response_class=StreamingResponse
 )
-def download(snapshot_id: int, person: LeadPerson, session: ReadSession, request: Request) -> StreamingResponse:
+def download(snapshot_id: Id, person: LeadPerson, session: ReadSession, request: Request) -> StreamingResponse:
     """The frozen folder as a tar: manifest.json, Parquet tables, images."""
     blobs: BlobStore = request.app.state.blobs
     snapshot, project = service.snapshot_for(session, snapshot_id, person)
@@ -79,7 +80,7 @@ def download(snapshot_id: int, person: LeadPerson, session: ReadSession, request
 
 @router.get("/snapshots/{snapshot_id}/pick-a-pic", dependencies=[require_scope("export")], response_class=FileResponse)
 def download_pick_a_pic(
-    snapshot_id: int,
+    snapshot_id: Id,
     person: LeadPerson,
     session: ReadSession,
     request: Request,

@@ -17,6 +17,7 @@ from backend.kit.blobs import BlobMissing, BlobStore
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Conflict, NotFound
 from backend.kit.forms import SubmittedForm, read_form
+from backend.kit.ids import Id
 from backend.kit.pages import render
 from backend.kit.paging import PageRequest, Paging
 from backend.preferences.pages import criterion_choices
@@ -111,7 +112,7 @@ def freeze(
 def snapshot_page(
     request: Request,
     project: ProjectForLead,
-    snapshot_id: int,
+    snapshot_id: Id,
     session: ReadSession,
     start: Annotated[int, Query(ge=0, description="The first pair shown.")] = 0,
 ) -> HTMLResponse:
@@ -168,7 +169,7 @@ def _frozen_pairs(
 
 @router.get("/projects/{slug}/conditions/{condition_id}/pairs")
 def condition_pairs_page(
-    request: Request, project: ProjectForLead, condition_id: int, session: ReadSession
+    request: Request, project: ProjectForLead, condition_id: Id, session: ReadSession
 ) -> HTMLResponse:
     """The posterior of every two candidates of a condition as a heat map, under the rules in the address."""
     rules, _ = read_form(PairRules, _fields(project, request.query_params))

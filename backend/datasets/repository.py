@@ -28,6 +28,10 @@ def snapshot_by_id(session: Session, snapshot_id: int) -> Snapshot | None:
     return session.get(Snapshot, snapshot_id)
 
 
+def snapshot_for_update(session: Session, snapshot_id: int) -> Snapshot | None:
+    return session.scalar(select(Snapshot).where(Snapshot.id == snapshot_id).with_for_update())
+
+
 def snapshot_named(session: Session, project_id: int, name: str) -> Snapshot | None:
     return session.scalar(select(Snapshot).where(Snapshot.project_id == project_id, Snapshot.name == name))
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from backend.catalogue.blobs import BlobFact, remember_blobs
 from backend.datasets import build, repository
 from backend.datasets.archive import MEDIA_TYPE, write_archive
-from backend.datasets.models import SnapshotState
+from backend.datasets.models import Snapshot, SnapshotState
 from backend.jobs.context import JobContext
 from backend.jobs.errors import JobCancelled, JobFailed
 from backend.jobs.models import Job, JobState
@@ -34,13 +34,18 @@ def _carry_over(session: Session, job: Job) -> None:
 
 @job_handler(BUILD, queue="cpu", max_attempts=3, on_settled=_carry_over)
 def build_snapshot(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
-    """Chooses the pairs, writes and verifies the folder, stores it as a tar, and marks the snapshot ready."""
+    """Chooses the pairs, writes and verifies the folder, stores it as a tar, and marks the snapshot ready.
+
+    A snapshot that is ready stays as it is: its worker was lost just after it was frozen.
+    """
     context.progress(0, None, "Choosing pairs")
     with context.database.reading() as session:
         repository.freeze_reading(session)
         snapshot = repository.snapshot_by_id(session, int(payload["snapshot_id"]))
         if snapshot is None:
-            raise JobFailed("snapshot_gone", f"There is no snapshot {payload['snapshot_id']} any more.")
+            raise _gone(int(payload["snapshot_id"]))
+        if snapshot.state == SnapshotState.READY:
+            return _result(snapshot)
         project = repository.project(session, snapshot.project_id)
         material = build.gather(session, project, PairRules.model_validate(snapshot.rules))
         name, slug = snapshot.name, project.slug
@@ -78,13 +83,22 @@ def _freeze(
     counts = build.counts_of(material, frozen)
     with context.transaction() as session:
         remember_blobs(session, [BlobFact(digest, MEDIA_TYPE, archive.stat().st_size)])
-        snapshot = repository.snapshot_by_id(session, snapshot_id)
+        snapshot = repository.snapshot_for_update(session, snapshot_id)
         if snapshot is None:
-            raise JobFailed("snapshot_gone", f"There is no snapshot {snapshot_id} any more.")
-        snapshot.state = SnapshotState.READY
-        snapshot.counts = counts
-        snapshot.rules = material.chosen.rules.model_dump(mode="json")
-        snapshot.content_hash = content_hash
-        snapshot.archive_digest = digest
-        snapshot.failure = None
-    return {"snapshot_id": snapshot_id, "content_hash": content_hash, **frozen.manifest.counts}
+            raise _gone(snapshot_id)
+        if snapshot.state == SnapshotState.BUILDING:
+            snapshot.state = SnapshotState.READY
+            snapshot.counts = counts
+            snapshot.rules = material.chosen.rules.model_dump(mode="json")
+            snapshot.content_hash = content_hash
+            snapshot.archive_digest = digest
+            snapshot.failure = None
+        return _result(snapshot)
+
+
+def _gone(snapshot_id: int) -> JobFailed:
+    return JobFailed("snapshot_gone", f"There is no snapshot {snapshot_id} any more.")
+
+
+def _result(snapshot: Snapshot) -> dict[str, Any]:
+    return {"snapshot_id": snapshot.id, "content_hash": snapshot.content_hash, **snapshot.counts}

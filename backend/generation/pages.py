@@ -21,6 +21,7 @@ from backend.generation.words import trainer_problem
 from backend.jobs.models import JobState
 from backend.kit.database import Database, ReadSession
 from backend.kit.errors import AppError
+from backend.kit.ids import Id
 from backend.kit.pages import render
 
 router = APIRouter()
@@ -41,7 +42,7 @@ FORM_FIELDS = {"generator_ids": "generator", "seeds": "seed_count"}
 
 
 @router.get("/projects/{slug}/conditions/{condition_id}")
-def condition_page(request: Request, project: ProjectForLead, condition_id: int, session: ReadSession) -> HTMLResponse:
+def condition_page(request: Request, project: ProjectForLead, condition_id: Id, session: ReadSession) -> HTMLResponse:
     condition = catalogue_service.get_condition(session, project, condition_id)
     candidates = catalogue.candidates_of(session, [condition.id])
     names = {generator.id: generator for generator in catalogue.generators(session, project.id)}

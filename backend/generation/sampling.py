@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy.orm import Session
 
 from backend.catalogue import repository as catalogue
 from backend.catalogue import service as catalogue_service
@@ -144,6 +145,17 @@ class Harvest:
             )
         return self.truths[condition.id]
 
+    def _freeze_as_read(self, session: Session) -> None:
+        """From its first image on the generator never changes; images of what it was before are not its own."""
+        catalogue_service.freeze(session, [self.generator])
+        now = session.get_one(Generator, self.generator.id)
+        if (now.base, now.sampler) != (self.generator.base, self.generator.sampler):
+            raise JobFailed(
+                "generator_changed",
+                f"“{now.name}” was changed while its first images were being made, so they were not kept: make its "
+                "candidates again.",
+            )
+
     def _store(self, facts: list[BlobFact], results: list[SampleResult]) -> None:
         settings = SamplerSettings.model_validate(self.generator.sampler).model_dump()
         rows = []
@@ -163,7 +175,7 @@ class Harvest:
             )
         with self.context.transaction() as session:
             remember_blobs(session, facts)
-            catalogue_service.freeze(session, [self.generator])
+            self._freeze_as_read(session)
             catalogue.insert_missing(session, Candidate, rows)
             conditions, seeds = {row["condition_id"] for row in rows}, {row["seed"] for row in rows}
             ids = catalogue.candidate_keys(session, self.generator.id, conditions, seeds)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.catalogue.models import Criterion, Split
 from backend.judging.models import ComparisonKind
+from backend.kit.ids import GivenId
 
 MAX_SEEDS = 64
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -27,7 +28,7 @@ class MakeRequest(BaseModel):
     """Images of every wanted condition by every generator with every seed; what is there already is not made again."""
 
     model_config = ConfigDict(extra="forbid")
-    generator_ids: Annotated[list[int], Field(min_length=1, max_length=8)]
+    generator_ids: Annotated[list[GivenId], Field(min_length=1, max_length=8)]
     split: Split | None = None
     """Only conditions of this split."""
     condition_limit: int | None = Field(None, ge=1)

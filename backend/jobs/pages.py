@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from backend.jobs import repository, service
-from backend.jobs.access import ForAdmins, ForLeads
+from backend.jobs.access import ForAdmins, SeenJob, SeenProjects
 from backend.jobs.health import Level, check_all, seen_workers
 from backend.jobs.machine import package_version
 from backend.jobs.models import ACTIVE_JOB_STATES, Job, JobState
@@ -42,9 +42,9 @@ def _options(all_words: str, values: Sequence[str]) -> list[tuple[str, str]]:
 
 
 @router.get("/jobs")
-def jobs_page(request: Request, _: ForLeads, session: ReadSession, paging: Paging) -> Response:
+def jobs_page(request: Request, seen: SeenProjects, session: ReadSession, paging: Paging) -> Response:
     wanted = _wanted(request)
-    jobs, next_cursor = fetch_page(session, repository.listing(**wanted), Job.id, paging)
+    jobs, next_cursor = fetch_page(session, repository.listing(seen, **wanted), Job.id, paging)
     return render(
         request,
         "jobs/jobs.html",
@@ -53,31 +53,31 @@ def jobs_page(request: Request, _: ForLeads, session: ReadSession, paging: Pagin
         wanted=request.query_params,
         is_filtered=any(value is not None for value in wanted.values()),
         state_options=_options("Any state", list(JobState)),
-        kind_options=_options("Any kind", repository.kinds_seen(session)),
+        kind_options=_options("Any kind", repository.kinds_seen(session, seen)),
         queue_options=_options("Any queue", list(QUEUES)),
         active=ACTIVE_JOB_STATES,
     )
 
 
 @router.get("/jobs/{job_id}")
-def job_page(request: Request, _: ForLeads, session: ReadSession, job_id: int) -> Response:
+def job_page(request: Request, job: SeenJob) -> Response:
     return render(
         request,
         "jobs/job.html",
-        job=service.get_job(session, job_id),
+        job=job,
         active=ACTIVE_JOB_STATES,
         notice="It had already ended." if request.query_params.get("notice") == "ended" else "",
     )
 
 
 @router.post("/jobs/{job_id}/cancel")
-def cancel_from_page(_: ForLeads, session: WriteSession, job_id: int) -> Response:
+def cancel_from_page(job: SeenJob, session: WriteSession) -> Response:
     try:
-        service.cancel(session, job_id)
+        service.cancel(session, job.id)
     except Conflict:
         # It ended while the page was open: the page it leads to says how.
-        return RedirectResponse(f"/jobs/{job_id}?notice=ended", status_code=303)
-    return RedirectResponse(f"/jobs/{job_id}", status_code=303)
+        return RedirectResponse(f"/jobs/{job.id}?notice=ended", status_code=303)
+    return RedirectResponse(f"/jobs/{job.id}", status_code=303)
 
 
 @router.get("/system")

@@ -1,5 +1,6 @@
 """All SQL of the jobs: every change of a running job is one UPDATE guarded by its fencing token."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -163,13 +164,17 @@ def unheard(session: Session, queues: tuple[str, ...], older_than: float, limit:
 
 
 def listing(
+    seen: Collection[int] | None,
     *,
     state: JobState | None = None,
     kind: str | None = None,
     queue: str | None = None,
     project_id: int | None = None,
 ) -> Select[tuple[Job]]:
+    """The jobs of the projects `seen` (None: all jobs) that fit the filters."""
     statement = select(Job)
+    if seen is not None:
+        statement = statement.where(Job.project_id.in_(seen))
     if state is not None:
         statement = statement.where(Job.state == state)
     if kind is not None:
@@ -187,8 +192,9 @@ def counts(session: Session) -> dict[tuple[str, JobState], int]:
     return {(queue, state): count for queue, state, count in rows}
 
 
-def kinds_seen(session: Session) -> list[str]:
-    return list(session.scalars(select(Job.kind).distinct().order_by(Job.kind)))
+def kinds_seen(session: Session, seen: Collection[int] | None) -> list[str]:
+    jobs = listing(seen).with_only_columns(Job.kind)
+    return list(session.scalars(jobs.distinct().order_by(Job.kind)))
 
 
 def beat(session: Session, values: dict[str, Any]) -> None:

@@ -36,6 +36,7 @@ from backend.judging.schemas import (
 from backend.judging.tasks import start_aiming, start_simulation
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Forbidden, NotFound
+from backend.kit.ids import Id
 from backend.kit.pages import speak_to
 from backend.kit.paging import Page, Paging, fetch_page
 
@@ -82,7 +83,7 @@ def own_progress(project: ProjectForMember, person: CurrentPerson, session: Read
 
 @router.get("/assignments/{assignment_id}")
 def show_assignment(
-    assignment_id: int, person: CurrentPerson, request: Request, session: ReadSession
+    assignment_id: Id, person: CurrentPerson, request: Request, session: ReadSession
 ) -> AssignmentDetailOut:
     """One of the caller's own assignments with their answer, if there is one."""
     row = repository_leases.assignment_row(session, assignment_id, person.id)
@@ -95,14 +96,14 @@ def show_assignment(
 
 
 @router.post("/assignments/{assignment_id}/renew", dependencies=JUDGE)
-def renew_assignment(assignment_id: int, person: CurrentPerson, request: Request, session: WriteSession) -> LeaseOut:
+def renew_assignment(assignment_id: Id, person: CurrentPerson, request: Request, session: WriteSession) -> LeaseOut:
     """Extends the lease; one that ran out is taken up again while its slot is open."""
     assignment = service.renew(session, person, assignment_id, lease_seconds=_lease_seconds(request))
     return LeaseOut(id=assignment.id, lease_expires_at=assignment.lease_expires_at)
 
 
 @router.post("/assignments/{assignment_id}/release", dependencies=JUDGE, status_code=204)
-def release_assignment(assignment_id: int, person: CurrentPerson, session: WriteSession) -> None:
+def release_assignment(assignment_id: Id, person: CurrentPerson, session: WriteSession) -> None:
     """Gives the comparison back unanswered; doing it twice is harmless."""
     service.release(session, person, assignment_id)
 
@@ -110,7 +111,7 @@ def release_assignment(assignment_id: int, person: CurrentPerson, session: Write
 @router.put("/assignments/{assignment_id}/judgment", dependencies=JUDGE)
 @router.post("/assignments/{assignment_id}/judgment", dependencies=JUDGE)
 def submit_judgment(
-    assignment_id: int,
+    assignment_id: Id,
     key: AnswerKey,
     body: AnswerAndNextIn,
     person: CurrentPerson,
@@ -132,7 +133,7 @@ def submit_judgment(
 
 @router.patch("/assignments/{assignment_id}/judgment", dependencies=JUDGE)
 def revise_answer_of_assignment(
-    assignment_id: int, body: AnswerIn, person: CurrentPerson, session: WriteSession
+    assignment_id: Id, body: AnswerIn, person: CurrentPerson, session: WriteSession
 ) -> JudgmentOut:
     """Changes the caller's answer to this assignment; the earlier one is kept as a revision."""
     judgment = service.revise(session, person, body, assignment_id=assignment_id)
@@ -140,7 +141,7 @@ def revise_answer_of_assignment(
 
 
 @router.patch("/judgments/{judgment_id}", dependencies=JUDGE)
-def revise_judgment(judgment_id: int, body: AnswerIn, person: CurrentPerson, session: WriteSession) -> JudgmentOut:
+def revise_judgment(judgment_id: Id, body: AnswerIn, person: CurrentPerson, session: WriteSession) -> JudgmentOut:
     """Changes the caller's own judgment; the earlier answer is kept as a revision."""
     judgment = service.revise(session, person, body, judgment_id=judgment_id)
     return views.judgments_out(session, [judgment], for_lead=False)[0]

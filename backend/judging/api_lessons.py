@@ -17,6 +17,7 @@ from backend.judging.schemas import (
     QualificationOut,
 )
 from backend.kit.database import ReadSession, WriteSession
+from backend.kit.ids import Id
 
 router = APIRouter(tags=["judging"])
 JUDGE = [require_scope("judge")]
@@ -60,7 +61,7 @@ def practice(project: ProjectForMember, session: ReadSession) -> list[LessonOut]
 
 @router.post("/projects/{slug}/practice/{lesson_id}", dependencies=JUDGE)
 def practise(
-    project: ProjectForMember, lesson_id: int, body: AnswerIn, person: CurrentPerson, session: ReadSession
+    project: ProjectForMember, lesson_id: Id, body: AnswerIn, person: CurrentPerson, session: ReadSession
 ) -> LessonFeedback:
     """What is expected where this was answered; nothing is stored."""
     lesson = lessons.practice_lesson(session, project, lesson_id)
@@ -77,7 +78,7 @@ def take_test(project: ProjectForMember, person: CurrentPerson, session: WriteSe
 
 @router.post("/projects/{slug}/qualification/{lesson_id}", dependencies=JUDGE)
 def answer_question(
-    project: ProjectForMember, lesson_id: int, body: AnswerIn, person: CurrentPerson, session: WriteSession
+    project: ProjectForMember, lesson_id: Id, body: AnswerIn, person: CurrentPerson, session: WriteSession
 ) -> QualificationOut:
     """Answers one question, once: sent again, the first answer stands."""
     return _qualification_out(session, lessons.answer_question(session, project, person, lesson_id, body), [])
@@ -102,6 +103,6 @@ def make_lessons_of_verdicts(
 
 
 @router.delete("/projects/{slug}/lessons/{lesson_id}", status_code=204)
-def retire_lesson(project: ProjectForLead, lesson_id: int, person: CurrentPerson, session: WriteSession) -> None:
+def retire_lesson(project: ProjectForLead, lesson_id: Id, person: CurrentPerson, session: WriteSession) -> None:
     """Takes a lesson out of use."""
     lessons.retire_lesson(session, person, project, lesson_id)

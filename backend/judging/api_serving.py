@@ -16,6 +16,7 @@ from backend.judging.schemas_serving import (
     StandingOut,
 )
 from backend.kit.database import ReadSession, WriteSession
+from backend.kit.ids import Id
 
 router = APIRouter(tags=["judging"])
 LEADING = [require_scope("generate")]
@@ -45,29 +46,27 @@ def list_standings(project: ProjectForLead, session: ReadSession) -> list[Standi
 
 @router.post(f"{ANNOTATOR}/pause", status_code=204, dependencies=LEADING)
 def pause_annotator(
-    project: ProjectForLead, person_id: int, body: PauseIn, person: CurrentPerson, session: WriteSession
+    project: ProjectForLead, person_id: Id, body: PauseIn, person: CurrentPerson, session: WriteSession
 ) -> None:
     """Serves the annotator nothing more and tells them why; what they hold goes to others."""
     supervision.pause(session, person, project, person_id, body.words)
 
 
 @router.post(f"{ANNOTATOR}/resume", status_code=204, dependencies=LEADING)
-def resume_annotator(project: ProjectForLead, person_id: int, person: CurrentPerson, session: WriteSession) -> None:
+def resume_annotator(project: ProjectForLead, person_id: Id, person: CurrentPerson, session: WriteSession) -> None:
     """Lets the annotator go on; known answers are counted anew."""
     supervision.resume(session, person, project, person_id)
 
 
 @router.put(f"{ANNOTATOR}/quota", status_code=204, dependencies=LEADING)
 def set_annotator_quota(
-    project: ProjectForLead, person_id: int, body: QuotaIn, person: CurrentPerson, session: WriteSession
+    project: ProjectForLead, person_id: Id, body: QuotaIn, person: CurrentPerson, session: WriteSession
 ) -> None:
     supervision.set_quota(session, person, project, person_id, body.quota)
 
 
 @router.post(f"{ANNOTATOR}/requeue", dependencies=LEADING)
-def requeue_annotator(
-    project: ProjectForLead, person_id: int, person: CurrentPerson, session: WriteSession
-) -> CountOut:
+def requeue_annotator(project: ProjectForLead, person_id: Id, person: CurrentPerson, session: WriteSession) -> CountOut:
     """Sets all the annotator's answers aside and has others judge those comparisons; how many."""
     return CountOut(count=supervision.requeue(session, person, project, person_id))
 
@@ -104,7 +103,7 @@ def add_gold_of_verdicts(
 
 
 @router.delete("/projects/{slug}/gold/{comparison_id}", status_code=204, dependencies=LEADING)
-def retire_gold(project: ProjectForLead, comparison_id: int, person: CurrentPerson, session: WriteSession) -> None:
+def retire_gold(project: ProjectForLead, comparison_id: Id, person: CurrentPerson, session: WriteSession) -> None:
     """Serves this known answer no more."""
     supervision.retire_gold(session, person, project, comparison_id)
 

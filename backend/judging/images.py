@@ -9,6 +9,7 @@ from backend.judging import repository_images
 from backend.kit.blobs import BlobStore
 from backend.kit.database import Database, get_database
 from backend.kit.errors import NotFound
+from backend.kit.ids import Id
 from backend.kit.images import bare_png_mode, reencode, thumbnail
 
 router = APIRouter()
@@ -25,7 +26,7 @@ IMAGE_HEADERS = {"cache-control": "private, max-age=86400, immutable", "vary": "
 @router.get("/judge/assignments/{assignment_id}/images/{shown_position}")
 @trusts_recent
 def candidate_image(
-    assignment_id: int,
+    assignment_id: Id,
     shown_position: Annotated[int, Path(ge=0, lt=MAX_SHOWN)],
     request: Request,
     person: CurrentPerson,
@@ -43,7 +44,7 @@ def candidate_image(
 
 @router.get("/judge/assignments/{assignment_id}/subject")
 @trusts_recent
-def subject_image(assignment_id: int, request: Request, person: CurrentPerson, database: Db) -> Response:
+def subject_image(assignment_id: Id, request: Request, person: CurrentPerson, database: Db) -> Response:
     """The subject's cut-out, or the condition's image where there is none."""
     with database.looking_up() as session:
         digests = repository_images.condition_digests(session, assignment_id, person.id)
@@ -52,7 +53,7 @@ def subject_image(assignment_id: int, request: Request, person: CurrentPerson, d
 
 @router.get("/judge/assignments/{assignment_id}/mask")
 @trusts_recent
-def mask_image(assignment_id: int, request: Request, person: CurrentPerson, database: Db) -> Response:
+def mask_image(assignment_id: Id, request: Request, person: CurrentPerson, database: Db) -> Response:
     """The mask, 8-bit grey: 255 is background, 0 the subject."""
     with database.looking_up() as session:
         digests = repository_images.condition_digests(session, assignment_id, person.id)

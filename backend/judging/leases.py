@@ -288,7 +288,12 @@ def no_such_assignment() -> NotFound:
 
 
 def retake(session: Session, assignment: Assignment | OwnAssignment) -> bool:
-    """Makes an ended assignment a lease again if a slot is open and the person has no other of it; whether it did."""
+    """Makes an ended assignment a lease again if a slot is open and the person has no other of it; whether it did.
+
+    Who is paused, or works in the project no more, takes nothing up: what they held is others'.
+    """
+    if not repository_leases.may_work(session, assignment):
+        return False
     takes_slot = assignment.purpose == Purpose.REGULAR
     if not takes_slot:
         # Their other requests first: one that waits for this lease must not hold what this one needs at its end.
@@ -316,7 +321,7 @@ def lease_lost(assignment: Assignment | OwnAssignment) -> LeaseLost:
 def renew(
     session: Session, person: Person, assignment_id: int, *, lease_seconds: int, now: datetime | None = None
 ) -> Assignment:
-    """Extends a lease; one that ran out is taken up again while a slot is open, else LeaseLost."""
+    """Extends a lease; one that ran out is taken up again while a slot is open to its person, else LeaseLost."""
     now = now or utcnow()
     assignment = own_assignment(session, person, assignment_id)
     if assignment.state in (AssignmentState.SUBMITTED, AssignmentState.SKIPPED):

@@ -10,6 +10,7 @@ from backend.judging.leases import judging_settings
 from backend.judging.models import Judgment
 from backend.kit.database import ReadSession
 from backend.kit.errors import NotFound
+from backend.kit.ids import Id
 from backend.kit.pages import render
 from backend.kit.paging import PageRequest, decode_cursor, fetch_page
 
@@ -42,7 +43,7 @@ def history_page(
 
 
 @router.get("/projects/{slug}/judgments/{judgment_id}")
-def judgment_page(request: Request, project: ProjectForLead, judgment_id: int, session: ReadSession) -> HTMLResponse:
+def judgment_page(request: Request, project: ProjectForLead, judgment_id: Id, session: ReadSession) -> HTMLResponse:
     """One judgment with all that was said: reasons, places, earlier answers."""
     judgment = repository_answers.judgment_in(session, project.id, judgment_id)
     if judgment is None:

@@ -15,6 +15,7 @@ from backend.judging.screen import judge_screen
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import AppError, Invalid
 from backend.kit.forms import SubmittedForm, read_form
+from backend.kit.ids import Id
 from backend.kit.pages import render
 
 router = APIRouter()
@@ -62,7 +63,7 @@ def questions_page(
 
 @router.get("/judge/lessons/{lesson_id}/images/{shown_position}")
 def lesson_image(
-    lesson_id: int,
+    lesson_id: Id,
     shown_position: Annotated[int, Path(ge=0, lt=MAX_SHOWN)],
     request: Request,
     person: CurrentPerson,
@@ -77,14 +78,14 @@ def lesson_image(
 
 
 @router.get("/judge/lessons/{lesson_id}/subject")
-def lesson_subject(lesson_id: int, request: Request, person: CurrentPerson, session: ReadSession) -> Response:
+def lesson_subject(lesson_id: Id, request: Request, person: CurrentPerson, session: ReadSession) -> Response:
     lesson = lessons.lesson_for(session, person, lesson_id)
     cutout, image, _ = repository_lessons.condition_digests(session, lesson.condition_id)
     return blinded_image(request, cutout or image, mode="RGBA")
 
 
 @router.get("/judge/lessons/{lesson_id}/mask")
-def lesson_mask(lesson_id: int, request: Request, person: CurrentPerson, session: ReadSession) -> Response:
+def lesson_mask(lesson_id: Id, request: Request, person: CurrentPerson, session: ReadSession) -> Response:
     lesson = lessons.lesson_for(session, person, lesson_id)
     return blinded_image(request, repository_lessons.condition_digests(session, lesson.condition_id)[2], mode="L")
 
@@ -137,13 +138,13 @@ def make_lessons_of_verdicts(
 
 
 @router.post("/projects/{slug}/lessons/{lesson_id}/retire")
-def retire_lesson(project: ProjectForLead, lesson_id: int, person: CurrentPerson, session: WriteSession) -> Response:
+def retire_lesson(project: ProjectForLead, lesson_id: Id, person: CurrentPerson, session: WriteSession) -> Response:
     lessons.retire_lesson(session, person, project, lesson_id)
     return _back(project, "retired")
 
 
 @router.post("/projects/{slug}/lessons/people/{person_id}/grant")
-def grant_attempts(project: ProjectForLead, person_id: int, person: CurrentPerson, session: WriteSession) -> Response:
+def grant_attempts(project: ProjectForLead, person_id: Id, person: CurrentPerson, session: WriteSession) -> Response:
     lessons.grant_attempts(session, person, project, person_id)
     return _back(project, "granted")
 

@@ -16,6 +16,7 @@ from backend.judging.schemas_serving import GoldIn, GoldOfVerdicts, PauseIn, Pri
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import Invalid
 from backend.kit.forms import SubmittedForm, read_form
+from backend.kit.ids import Id
 from backend.kit.pages import render
 
 router = APIRouter()
@@ -83,7 +84,7 @@ def _matchup_maps(
 
 @router.post("/projects/{slug}/serving/people/{person_id}/pause")
 def pause(
-    project: ProjectForLead, person_id: int, person: CurrentPerson, form: SubmittedForm, session: WriteSession
+    project: ProjectForLead, person_id: Id, person: CurrentPerson, form: SubmittedForm, session: WriteSession
 ) -> RedirectResponse:
     wanted, _ = read_form(PauseIn, {"words": form.get("words", "")})
     supervision.pause(session, person, project, person_id, wanted.words if wanted else "")
@@ -91,14 +92,14 @@ def pause(
 
 
 @router.post("/projects/{slug}/serving/people/{person_id}/resume")
-def resume(project: ProjectForLead, person_id: int, person: CurrentPerson, session: WriteSession) -> RedirectResponse:
+def resume(project: ProjectForLead, person_id: Id, person: CurrentPerson, session: WriteSession) -> RedirectResponse:
     supervision.resume(session, person, project, person_id)
     return _back(project, "resumed")
 
 
 @router.post("/projects/{slug}/serving/people/{person_id}/quota")
 def quota(
-    project: ProjectForLead, person_id: int, person: CurrentPerson, form: SubmittedForm, session: WriteSession
+    project: ProjectForLead, person_id: Id, person: CurrentPerson, form: SubmittedForm, session: WriteSession
 ) -> RedirectResponse:
     wanted, errors = read_form(QuotaIn, {"quota": form.get("quota") or None})
     if wanted is None:
@@ -108,7 +109,7 @@ def quota(
 
 
 @router.post("/projects/{slug}/serving/people/{person_id}/requeue")
-def requeue(project: ProjectForLead, person_id: int, person: CurrentPerson, session: WriteSession) -> RedirectResponse:
+def requeue(project: ProjectForLead, person_id: Id, person: CurrentPerson, session: WriteSession) -> RedirectResponse:
     supervision.requeue(session, person, project, person_id)
     return _back(project, "requeued")
 
@@ -137,7 +138,7 @@ def make_gold_of_judgment(
 
 @router.post("/projects/{slug}/serving/gold/{comparison_id}/retire")
 def retire(
-    project: ProjectForLead, comparison_id: int, person: CurrentPerson, session: WriteSession
+    project: ProjectForLead, comparison_id: Id, person: CurrentPerson, session: WriteSession
 ) -> RedirectResponse:
     supervision.retire_gold(session, person, project, comparison_id)
     return _back(project, "retired")

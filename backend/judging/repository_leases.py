@@ -10,6 +10,7 @@ from sqlalchemy import Select, String, bindparam, cast, exists, func, select, te
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
+from backend.accounts.models import Person, Role
 from backend.catalogue.models import Candidate, Condition, Criterion, Project, ProjectMember, Subject
 from backend.judging.answers import ShownCandidate
 from backend.judging.models import (
@@ -20,6 +21,7 @@ from backend.judging.models import (
     ComparisonKind,
     Purpose,
 )
+from backend.judging.models_serving import Standing
 from backend.judging.repository import LIVE, insert_on, times_held
 
 
@@ -315,6 +317,18 @@ def lock_assignment(session: Session, assignment_id: int, person_id: int) -> Ass
         .execution_options(populate_existing=True)
     )
     return session.scalar(query)
+
+
+def may_work(session: Session, assignment: Assignment | OwnAssignment) -> bool:
+    """Whether the assignment's person is not paused in its project, and a member of it or an admin. Locks nothing."""
+    person_id = assignment.person_id
+    paused = exists().where(
+        Standing.project_id == Comparison.project_id, Standing.person_id == person_id, Standing.paused_at.is_not(None)
+    )
+    member = exists().where(ProjectMember.project_id == Comparison.project_id, ProjectMember.person_id == person_id)
+    admin = exists().where(Person.id == person_id, Person.role == Role.ADMIN)
+    query = select(~paused & (member | admin)).where(Comparison.id == assignment.comparison_id)
+    return bool(session.scalar(query))
 
 
 def has_other_live(session: Session, assignment: Assignment | OwnAssignment) -> bool:

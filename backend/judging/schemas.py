@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from backend.catalogue.models import Criterion
 from backend.judging.models import ComparisonKind, ComparisonState, Mark, Outcome
 from backend.judging.models_lessons import LessonPurpose, QualificationState
+from backend.kit.ids import GivenId
 
 # A prefetch of more would only let leases run out unseen.
 MAX_CLAIM = 5
@@ -88,7 +89,7 @@ class ClaimIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     count: int = Field(1, ge=0, le=MAX_CLAIM)
-    holding: list[int] = Field([], max_length=20)
+    holding: list[GivenId] = Field([], max_length=20)
 
 
 class AnswerAndNextIn(AnswerIn):
@@ -257,7 +258,7 @@ class LessonIn(BaseModel):
     """A lesson to be made of one's own judgment."""
 
     model_config = ConfigDict(extra="forbid")
-    judgment_id: int
+    judgment_id: GivenId
     purpose: LessonPurpose
     explanation: str = Field("", max_length=2000)
 

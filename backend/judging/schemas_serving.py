@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.catalogue.models import Criterion
 from backend.judging.models import ComparisonKind
+from backend.kit.ids import GivenId
 
 
 class PauseIn(BaseModel):
@@ -26,7 +27,7 @@ class GoldIn(BaseModel):
     """One's own judgment, whose answer everybody is expected to give."""
 
     model_config = ConfigDict(extra="forbid")
-    judgment_id: int
+    judgment_id: GivenId
     explanation: str = Field("", max_length=2000)
 
 
@@ -44,7 +45,7 @@ class PriorityIn(BaseModel):
     priority: int = Field(ge=-100, le=100)
     kind: ComparisonKind | None = None
     criterion: Criterion | None = None
-    generator: int | None = None
+    generator: GivenId | None = None
 
 
 class CountOut(BaseModel):

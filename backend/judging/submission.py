@@ -19,7 +19,7 @@ from backend.judging import (
 from backend.judging.answers import Answer, Marked, Policy, read_answer, votes_of
 from backend.judging.leases import AlreadyJudged, LeaseLost, lease_lost, no_such_assignment, retake, settings_of
 from backend.judging.models import AssignmentState, ComparisonKind, Judgment, JudgmentMark, Mark, Outcome, Purpose
-from backend.judging.repository_leases import ToAnswer
+from backend.judging.repository_leases import OwnAssignment, ToAnswer
 from backend.judging.repository_standing import Change, Noted
 from backend.judging.schemas import AnswerIn
 from backend.kit.database import utcnow
@@ -41,7 +41,7 @@ def submit(
     """Stores the answer. The same key gives back what is stored.
 
     Raises AlreadyJudged under another key, Conflict where the key answered another comparison, LeaseLost where the
-    lease ran out and no slot is left, Invalid where the answer cannot be one.
+    lease ended and no slot is left to the person, Invalid where the answer cannot be one.
     """
     now = now or utcnow()
     work = _to_answer(session, person, assignment_id)
@@ -209,7 +209,7 @@ def _move_counters(session: Session, work: ToAnswer, before: Answer, after: Answ
     assignment, counts = work.assignment, work.assignment.purpose == Purpose.REGULAR
     was_skip, is_skip = before.outcome is Outcome.SKIP, after.outcome is Outcome.SKIP
     if was_skip and not is_skip:
-        if counts and not repository.retake_slot(session, assignment.comparison_id):
+        if counts and not _takes_slot(session, assignment):
             raise LeaseLost(
                 "You skipped this comparison and others have taken it since, so your skip stays as it is.",
                 assignment_id=assignment.id,
@@ -222,6 +222,12 @@ def _move_counters(session: Session, work: ToAnswer, before: Answer, after: Answ
         if counts:
             repository.count_judgment(session, assignment.comparison_id, -1)
             repository.return_slot(session, assignment.comparison_id)
+
+
+def _takes_slot(session: Session, assignment: OwnAssignment) -> bool:
+    """Takes the slot that a skip gave back, as `retake` does; whether there was one for its person."""
+    may_work = repository_leases.may_work(session, assignment)
+    return may_work and repository.retake_slot(session, assignment.comparison_id)
 
 
 def stored_answer(judgment: Judgment, count: int) -> Answer:

@@ -10,7 +10,8 @@ from backend.kit.web import respond_with_problem
 
 
 class BodyLimit:
-    """Refuses bodies of more than `limit` bytes, or `large_limit` where the path matches `large`, with status 413.
+    """Refuses bodies of more than `limit` bytes, or `large_limit` where the whole path matches `large`, with status
+    413.
 
     Forms are read before a route can say who may send them, so the limit stands in front of every route. An announced
     length is refused unread, an unannounced one as soon as it is too long.
@@ -26,7 +27,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.large_limit if self.large.search(scope["path"]) else self.limit
+        limit = self.large_limit if self.large.fullmatch(scope["path"]) else self.limit
         error = TooLarge(f"This address takes at most {limit >> 20} MB at once: send less, or in several parts.")
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:

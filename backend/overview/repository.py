@@ -5,14 +5,14 @@ What a project has many of is not counted while a reader waits: `has_many` and t
 
 from typing import NamedTuple
 
-from sqlalchemy import Integer, case, cast, func, select, text
+from sqlalchemy import Integer, case, cast, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from backend.accounts.models import Person
 from backend.catalogue.models import Candidate, Condition, Generator, Project, ProjectMember, Split, Subject, Verdict
 from backend.datasets.models import Snapshot, SnapshotState
 from backend.jobs.models import ACTIVE_JOB_STATES, Job, JobState
-from backend.judging.models import Comparison, ComparisonKind
+from backend.judging.models import Comparison, ComparisonCandidate, ComparisonKind
 from backend.judging.models_serving import Standing
 from backend.training.models import Run
 
@@ -83,6 +83,21 @@ def open_slots(session: Session, project_id: int, most: int | None = None) -> tu
     arena = func.coalesce(func.sum(case((some.c.arena, some.c.open_slots), else_=0)), 0)
     total, in_arena, comparisons = session.execute(select(slots, arena, func.count()).select_from(some)).one()
     return Waiting(int(total), int(in_arena)), comparisons
+
+
+def is_judged_in_arena(session: Session, generator_id: int) -> bool:
+    """Whether anybody has judged what this generator made beside what another one made."""
+    query = (
+        select(Comparison.id)
+        .join(ComparisonCandidate, ComparisonCandidate.comparison_id == Comparison.id)
+        .join(Candidate, Candidate.id == ComparisonCandidate.candidate_id)
+        .where(
+            Candidate.generator_id == generator_id,
+            Comparison.kind == ComparisonKind.ARENA,
+            Comparison.judgments > 0,
+        )
+    )
+    return bool(session.scalar(select(exists(query))))
 
 
 def latest_snapshot(session: Session, project_id: int) -> Snapshot | None:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from backend.catalogue.models import Generator, Project, Split
 from backend.datasets.models import Snapshot, SnapshotState
 from backend.jobs.models import Job
+from backend.judging.models import ComparisonKind
 from backend.overview import repository
 from backend.overview.repository import Waiting
 from backend.preferences.remembered import Version, remembered
@@ -39,7 +40,10 @@ class JudgmentCounts:
 
 @dataclass(frozen=True)
 class Overview:
-    """The state of one project's loop; `as_of` is null where all of it was counted for this look."""
+    """The state of one project's loop; `as_of` is null where all of it was counted for this look.
+
+    `run_is_judged` tells whether the arena has judged the generator of `run`.
+    """
 
     conditions: dict[Split, int]
     subjects: int
@@ -48,6 +52,7 @@ class Overview:
     as_of: datetime | None
     snapshot: Snapshot | None
     run: Run | None
+    run_is_judged: bool
     runs: int
     jobs: list[Job]
     failed_job: Job | None
@@ -79,6 +84,7 @@ def read_overview(session: Session, project: Project) -> Overview:
     stock, counted = _stock(session, project.id)
     by_people, simulated = repository.answers_given(session, project.id)
     waiting, asked = _waiting(session, project.id)
+    run = repository.latest_run(session, project.id)
     return Overview(
         conditions=stock.conditions,
         subjects=stock.subjects,
@@ -86,7 +92,8 @@ def read_overview(session: Session, project: Project) -> Overview:
         judgments=JudgmentCounts(by_people, simulated, waiting.slots, waiting.in_arena),
         as_of=min((moment for moment in (counted, asked) if moment), default=None),
         snapshot=repository.latest_snapshot(session, project.id),
-        run=repository.latest_run(session, project.id),
+        run=run,
+        run_is_judged=bool(run and run.generator_id and repository.is_judged_in_arena(session, run.generator_id)),
         runs=repository.run_count(session, project.id),
         jobs=repository.jobs_at_work(session, project.id),
         failed_job=repository.last_failed_job(session, project.id),
@@ -168,4 +175,19 @@ def _after_training(overview: Overview) -> Step:
     if overview.judgments.waiting_in_arena:
         because = f"The tuned model meets its parent: {overview.judgments.waiting_in_arena:,} judgments are wanted."
         return Step("Judge the arena", "judge", because)
-    return Step("See who leads", "leaderboard", "The tuned model has been judged against its parent.")
+    if overview.run_is_judged:
+        return Step("See who leads", "leaderboard", "The tuned model has been judged against its parent.")
+    if run is not None and any(_fills_arena(job, run) for job in overview.jobs):
+        return Step("See the generators", "generators", "Images of the tuned model and its parent are being made.")
+    because = (
+        "The tuned model has not been judged against its parent yet: make images of both for held-out conditions and "
+        "put them to judgment in the arena."
+    )
+    return Step("Make candidates", "generators", because)
+
+
+def _fills_arena(job: Job, run: Run) -> bool:
+    """Whether a job makes or compares images of the run's generator for the arena."""
+    comparisons = job.payload.get("comparisons") or {}
+    is_arena = comparisons.get("kind") == ComparisonKind.ARENA
+    return is_arena and run.generator_id in job.payload.get("generator_ids", ())

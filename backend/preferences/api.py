@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from backend.catalogue.access import ProjectForLead
 from backend.catalogue.models import Criterion, Split
 from backend.kit.database import ReadSession
+from backend.kit.ids import Id
 from backend.kit.paging import Paging
 from backend.preferences import service, slices
 from backend.preferences.schemas import (
@@ -103,7 +104,7 @@ def pairs_yield(project: ProjectForLead, session: ReadSession, rules: RulesQuery
 
 @router.get("/projects/{slug}/conditions/{condition_id}/pairs")
 def condition_pairs(
-    project: ProjectForLead, session: ReadSession, rules: RulesQuery, condition_id: int
+    project: ProjectForLead, session: ReadSession, rules: RulesQuery, condition_id: Id
 ) -> ConditionPairsOut:
     """The posterior p(win) of every pair of a condition's candidates, and why the rules leave a pair out."""
     return service.condition_pairs(session, project, rules, condition_id)

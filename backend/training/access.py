@@ -3,18 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path
+from fastapi import Depends
 
 from backend.accounts.access import LeadPerson
 from backend.catalogue.access import may_see
 from backend.catalogue.models import Project
 from backend.kit.database import ReadSession
 from backend.kit.errors import NotFound
+from backend.kit.ids import Id
 from backend.training import repository
 from backend.training.models import Run
-
-# The largest id either database holds.
-RunId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class OpenRun:
     project: Project
 
 
-def find_run(session: ReadSession, person: LeadPerson, run_id: int) -> OpenRun:
+def find_run(session: ReadSession, person: LeadPerson, run_id: Id) -> OpenRun:
     """The run, for a lead of its project. Raises NotFound alike for a run that is not there and one of others."""
     run = repository.run_by_id(session, run_id)
     project = repository.project(session, run.project_id) if run else None
@@ -35,7 +33,7 @@ def find_run(session: ReadSession, person: LeadPerson, run_id: int) -> OpenRun:
     return OpenRun(run, project)
 
 
-def _open_run(run_id: RunId, person: LeadPerson, session: ReadSession) -> OpenRun:
+def _open_run(run_id: Id, person: LeadPerson, session: ReadSession) -> OpenRun:
     return find_run(session, person, run_id)
 
 

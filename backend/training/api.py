@@ -13,6 +13,7 @@ from backend.catalogue.repository import project_by_slug
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import NotFound
 from backend.kit.idempotency import IdempotencyKey, idempotent
+from backend.kit.ids import GivenId, Id
 from backend.kit.paging import Page, Paging
 from backend.training import repository, service, stream, views
 from backend.training.access import RunForLead
@@ -72,7 +73,7 @@ def start_run(
     return answer
 
 
-def _project_of_snapshot(session: WriteSession, person: LeadPerson, snapshot_id: int) -> Project:
+def _project_of_snapshot(session: WriteSession, person: LeadPerson, snapshot_id: Id) -> Project:
     snapshot = repository.snapshot_by_id(session, snapshot_id)
     project = repository.project(session, snapshot.project_id) if snapshot else None
     if project is None or not may_see(session, person, project):
@@ -87,7 +88,7 @@ def list_runs(
     session: ReadSession,
     page: Paging,
     state: RunState | None = None,
-    snapshot_id: int | None = None,
+    snapshot_id: GivenId | None = None,
 ) -> Page[RunOut]:
     """The runs of a project, newest first."""
     found = project_by_slug(session, project)

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 
 from backend.accounts.access import CurrentPerson, LeadPerson, is_admin
@@ -12,10 +13,10 @@ from backend.catalogue.models import Project
 from backend.kit.database import ReadSession, WriteSession
 from backend.kit.errors import AppError, NotFound
 from backend.kit.forms import SubmittedForm
+from backend.kit.ids import GivenId, Id
 from backend.kit.pages import render
 from backend.kit.paging import PageRequest, decode_cursor
 from backend.training import charts, repository, service, shown, views
-from backend.training.access import RunId
 from backend.training.form import BadForm, NewRun, read_new_run, values_of
 from backend.training.ingest import log_tail
 from backend.training.models import Run, RunState
@@ -29,6 +30,14 @@ NOTICES = {
     "cancelled": "The run is cancelled. It can be resumed.",
     "resumed": "The run goes on from its last checkpoint as soon as a worker is free.",
 }
+
+
+def _none_if_blank(value: object) -> object:
+    return None if value == "" else value
+
+
+# A choice that nobody has made yet is sent empty.
+ChosenRun = Annotated[GivenId | None, BeforeValidator(_none_if_blank)]
 
 
 def see(path: str) -> RedirectResponse:
@@ -111,7 +120,7 @@ def start_run(
 
 @router.get("/projects/{slug}/runs/compare")
 def compare(
-    request: Request, project: ProjectForLead, session: ReadSession, a: int | None = None, b: int | None = None
+    request: Request, project: ProjectForLead, session: ReadSession, a: ChosenRun = None, b: ChosenRun = None
 ) -> HTMLResponse:
     choices, _ = repository.runs_page(session, project.id, PageRequest(limit=200, after=None))
     left = _run_of(session, project, a) if a else None
@@ -126,7 +135,7 @@ def run_page(
     project: ProjectForLead,
     person: CurrentPerson,
     session: ReadSession,
-    run_id: RunId,
+    run_id: Id,
     notice: str = "",
 ) -> HTMLResponse:
     run = _run_of(session, project, run_id)
@@ -160,13 +169,13 @@ def _log(request: Request, session: Session, run: Run) -> str:
 
 
 @router.post("/projects/{slug}/runs/{run_id}/cancel")
-def cancel_run(project: ProjectForLead, person: LeadPerson, session: WriteSession, run_id: RunId) -> RedirectResponse:
+def cancel_run(project: ProjectForLead, person: LeadPerson, session: WriteSession, run_id: Id) -> RedirectResponse:
     run = service.cancel_run(session, person, _run_of(session, project, run_id))
     notice = "cancelled" if run.state == RunState.CANCELLED else "cancelling"
     return see(f"{service.run_url(project, run)}?notice={notice}")
 
 
 @router.post("/projects/{slug}/runs/{run_id}/resume")
-def resume_run(project: ProjectForLead, person: LeadPerson, session: WriteSession, run_id: RunId) -> RedirectResponse:
+def resume_run(project: ProjectForLead, person: LeadPerson, session: WriteSession, run_id: Id) -> RedirectResponse:
     run = service.resume_run(session, person, project, _run_of(session, project, run_id))
     return see(f"{service.run_url(project, run)}?notice=resumed")

@@ -5,18 +5,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.kit.ids import GivenId
+
 
 class RunIn(BaseModel):
     """A training to be started."""
 
     model_config = ConfigDict(extra="forbid")
-    snapshot_id: int = Field(description="The frozen dataset to train on.")
+    snapshot_id: GivenId = Field(description="The frozen dataset to train on.")
     recipe: str = Field(max_length=60, description="A name from GET /api/v1/recipes.")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description='Values that differ from the recipe\'s, as {"objective.beta": 500}.'
     )
     name: str | None = Field(None, min_length=1, max_length=120, description="“run 3” and so on when left away.")
-    parent_generator_id: int | None = Field(
+    parent_generator_id: GivenId | None = Field(
         None, description="The generator to tune; the project's base generator when left away."
     )
 

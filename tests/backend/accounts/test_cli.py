@@ -37,8 +37,15 @@ def test_a_person_is_made_with_a_password(database: Database) -> None:
     assert made.exit_code == 0 and "Mira (mira@example.org) is here now, as lead." in made.output
     assert login.check_password(database, "here", "mira@example.org", PASSWORD).role == Role.LEAD
     twice = run("user", "create", "Mira@example.org", "--name", "Mira", "--password-stdin", typed=PASSWORD)
-    assert twice.exit_code == 1 and "already has an account" in twice.output
+    assert twice.exit_code == 1 and "the email mira@example.org already has an account" in twice.output
     assert "email: Write an email address" in run("user", "create", "x", "--name", "X", "--link").output
+
+
+def test_capital_letters_in_an_email_make_no_difference(database: Database) -> None:
+    made = run("user", "create", "Mira@Example.org", "--name", "Mira", "--password-stdin", typed=PASSWORD)
+    assert made.exit_code == 0 and "Mira (mira@example.org) is here now" in made.output
+    assert login.check_password(database, "here", "MIRA@example.org", PASSWORD).name == "Mira"
+    assert "/login/link/" in run("user", "link", "Mira@Example.org").output
 
 
 def test_a_person_is_made_with_a_login_link(database: Database, client: TestClient) -> None:

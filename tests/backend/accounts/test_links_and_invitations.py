@@ -145,7 +145,7 @@ def test_an_invited_person_makes_an_account_and_lands_in_their_project(
     [
         ({"name": " "}, "Fill this in."),
         ({"email": "mira"}, "Write an email address like name@example.org."),
-        ({"email": "TAKEN@example.org"}, "already has an account"),
+        ({"email": "TAKEN@example.org"}, "Somebody with the email taken@example.org already has an account"),
         ({"password": "short"}, "Use at least 10 characters."),
         ({"password": "mira@example.org"}, "too easy to guess"),
     ],
@@ -163,6 +163,15 @@ def test_what_is_wrong_with_an_account_is_said_beside_the_field(
     assert PASSWORD not in response.text
     # The place was not lost to the mistake.
     assert press(client, path, **good).status_code == 303
+
+
+def test_an_invited_person_may_write_their_email_in_capitals(client: TestClient, database: Database) -> None:
+    path = invite(database, add_person(database))
+    assert press(client, path, name="Mira", email="Mira@Example.org", password=PASSWORD).status_code == 303
+    assert client.get("/api/v1/me").json()["email"] == "mira@example.org"
+    client.cookies.clear()
+    assert press(client, "/login", email="Mira@Example.org", password=PASSWORD).headers["location"] == "/"
+    assert client.get("/api/v1/me").json()["name"] == "Mira"
 
 
 def test_an_invitation_is_used_no_more_often_than_it_may(database: Database) -> None:
@@ -205,7 +214,8 @@ def test_an_invitation_can_be_withdrawn_by_its_maker_or_an_admin(
 def test_leads_invite_annotators_to_their_own_projects_only(app: FastAPI, database: Database, streets: Project) -> None:
     lead = add_person(database)
     client = client_of(app, lead)
-    assert client.post("/api/v1/invitations", json={"role": "lead"}).status_code == 403
+    refused = client.post("/api/v1/invitations", json={"role": "lead"})
+    assert refused.status_code == 403 and "ask an admin" in refused.json()["detail"]
     assert client.post("/api/v1/invitations", json={"project_id": streets.id}).status_code == 422
     with database.transaction() as session:
         session.add(ProjectMember(project_id=streets.id, person_id=lead.id))

@@ -5,9 +5,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
-from backend.accounts import service
+from backend.accounts import invitations, service
 from backend.accounts.models import ApiToken, AuditEntry, Person, Role
-from backend.accounts.schemas import TokenIn
+from backend.accounts.projects import NoProjects
+from backend.accounts.schemas import InvitationIn, TokenIn
 from backend.accounts.service import audit
 from backend.kit.database import Database
 from tests.people import add_person, client_of, token_of
@@ -23,6 +24,20 @@ def admin(database: Database) -> Person:
 @pytest.fixture
 def as_admin(app: FastAPI, admin: Person) -> TestClient:
     return client_of(app, admin)
+
+
+def invite(database: Database, person: Person, **wanted: object) -> str:
+    with database.transaction() as session:
+        return invitations.create_invitation(session, person, InvitationIn(**wanted), NoProjects())[1]
+
+
+def accept(client: TestClient, path: str, email: str):
+    """Sends the form of an invitation, as somebody whom the service does not know yet."""
+    client.cookies.clear()
+    page = client.get("/login", headers=HTML).text
+    fields = {"name": "Mira", "email": email, "password": "correct horse battery"}
+    token = page.split('name="csrf_token" value="')[-1].split('"')[0]
+    return client.post(path, data={"csrf_token": token, **fields}, headers=HTML)
 
 
 def actions(database: Database) -> list[str]:
@@ -76,6 +91,37 @@ def test_deactivating_ends_sessions_links_and_tokens(app: FastAPI, as_admin: Tes
     as_admin.post(f"/people/{person.id}", data={"is_active": "true"}, headers=HTML)
     assert client_of(app, person).get("/api/v1/me").status_code == 200
     assert stranger.get("/api/v1/me", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("change", "lost"),
+    [
+        ({"is_active": False}, {Role.ANNOTATOR, Role.LEAD, Role.ADMIN}),
+        ({"role": "annotator"}, {Role.ANNOTATOR, Role.LEAD, Role.ADMIN}),
+        ({"role": "lead"}, {Role.LEAD, Role.ADMIN}),
+    ],
+)
+def test_whoever_may_invite_no_longer_takes_their_open_invitations_along(
+    as_admin: TestClient, admin: Person, client: TestClient, database: Database, change: dict, lost: set[Role]
+) -> None:
+    theirs = add_person(database, Role.ADMIN)
+    paths = {role: invite(database, theirs, role=role) for role in Role}
+    others = invite(database, admin, role=Role.ADMIN)
+    assert as_admin.patch(f"/api/v1/people/{theirs.id}", json=change).status_code == 200
+    for role, path in paths.items():
+        answer = accept(client, path, f"{role}@example.org")
+        assert answer.status_code == (410 if role in lost else 303)
+        assert ("This invitation has been used up, has been withdrawn" in answer.text) is (role in lost)
+    assert accept(client, others, "other@example.org").status_code == 303
+
+
+def test_an_invitation_that_was_used_up_is_not_called_withdrawn(
+    as_admin: TestClient, client: TestClient, database: Database
+) -> None:
+    lead = add_person(database)
+    assert accept(client, invite(database, lead), "mira@example.org").status_code == 303
+    as_admin.patch(f"/api/v1/people/{lead.id}", json={"is_active": False})
+    assert as_admin.get("/api/v1/invitations").json()["items"][0]["revoked_at"] is None
 
 
 @pytest.mark.parametrize("change", [{"role": "lead"}, {"is_active": False}])
@@ -155,8 +201,8 @@ def test_an_account_is_changed_by_its_owner(app: FastAPI, database: Database) ->
     add_person(database, email="taken@example.org")
     client = client_of(app, add_person(database))
     taken = client.post("/account", data={"name": "Mira", "email": "Taken@example.org"}, headers=HTML)
-    assert taken.status_code == 422 and "already has an account" in taken.text
-    assert client.post("/account", data={"name": "Mira", "email": "mira@example.org"}).status_code == 303
+    assert taken.status_code == 422 and "the email taken@example.org already has an account" in taken.text
+    assert client.post("/account", data={"name": "Mira", "email": "Mira@Example.org"}).status_code == 303
     assert "Your account is saved." in client.get("/account?saved=account", headers=HTML).text
     me = client.get("/api/v1/me").json()
     assert (me["name"], me["email"]) == ("Mira", "mira@example.org")

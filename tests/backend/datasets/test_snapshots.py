@@ -3,19 +3,22 @@
 import io
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy.orm import Session
 
-from backend.catalogue.models import Candidate, Generator
+from backend.catalogue.models import Candidate, Generator, Split
 from backend.datasets import repository, service
 from backend.datasets.archive import read_contents, unpack_archive
 from backend.datasets.models import Snapshot, SnapshotState
 from backend.jobs import service as jobs
 from backend.jobs.context import JobContext
 from backend.jobs.errors import JobFailed
+from backend.jobs.models import Job
 from backend.jobs.registry import get_kind
+from backend.judging.models import ComparisonKind
 from backend.kit.blobs import LocalBlobs
 from backend.kit.database import Database
 from backend.kit.errors import Conflict
@@ -42,11 +45,15 @@ def freeze(world: World, database: Database, settings: Settings, name: str | Non
         return session.get_one(Snapshot, snapshot_id)
 
 
-def do_job(world: World, database: Database, settings: Settings) -> None:
+def begin(world: World, database: Database, settings: Settings) -> tuple[jobs.Claim, JobContext]:
     with database.transaction() as session:
         claim = jobs.claim(session, queues=("cpu",), worker="test", lease_seconds=60)
     assert claim is not None
-    context = JobContext(settings=settings, database=database, blobs=world.blobs, claim=claim, worker="test")
+    return claim, JobContext(settings=settings, database=database, blobs=world.blobs, claim=claim, worker="test")
+
+
+def do_job(world: World, database: Database, settings: Settings) -> None:
+    claim, context = begin(world, database, settings)
     try:
         result = get_kind(claim.kind).handler(context, claim.payload)
     except JobFailed as error:
@@ -103,6 +110,35 @@ def test_same_judgments_and_rules_give_the_same_hash(
     assert manifest.endswith("/manifest.json")
     assert first_files.pop(manifest) != second_files.pop(manifest)
     assert first_files == second_files
+
+
+def test_a_worker_lost_after_freezing_leaves_the_snapshot_frozen(
+    world: World, database: Database, settings: Settings
+) -> None:
+    with database.transaction() as session:
+        snapshot_id = service.create_snapshot(session, world.project, "first", PairRules()).id
+    claim, context = begin(world, database, settings)
+    result = get_kind(claim.kind).handler(context, claim.payload)
+    with database.reading() as session:
+        frozen = session.get_one(Snapshot, snapshot_id)
+    with database.transaction() as session:
+        jobs.hand_back(session, claim.job_id, claim.fence)
+        judge_one_more(replace(world, session=session))
+    do_job(world, database, settings)
+    with database.reading() as session:
+        after, job = session.get_one(Snapshot, snapshot_id), session.get_one(Job, claim.job_id)
+    assert (job.state, job.result) == ("succeeded", result)
+    assert (result["content_hash"], result["pairs"]) == (frozen.content_hash, frozen.counts["pairs"])
+    assert (after.content_hash, after.archive_digest) == (frozen.content_hash, frozen.archive_digest)
+    assert after.counts == frozen.counts
+
+
+def judge_one_more(world: World) -> None:
+    condition = world.condition(Split.TRAIN)
+    shown = [world.candidate(condition, generator, 0) for generator in world.generators]
+    comparison = world.comparison(shown, ComparisonKind.PAIRWISE, "spatial_rationality")
+    for person in world.people[:2]:
+        world.judge(comparison, person, shown, "wl")
 
 
 def members(data: bytes) -> dict[str, bytes]:

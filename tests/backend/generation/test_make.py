@@ -144,6 +144,34 @@ def test_a_job_started_again_goes_on_where_it_was(
 
 
 @on_sqlite
+def test_images_of_a_generator_that_was_changed_meanwhile_are_not_kept(
+    as_lead, conditions, new_generator, pipeline_folder, settings, database, blobs, monkeypatch
+):
+    from backend.generation.sampling import Harvest
+
+    generator_id = new_generator("base", str(pipeline_folder))
+    url = f"/api/v1/projects/street/generators/{generator_id}"
+    as_lead.post(GENERATIONS, json={"generator_ids": [generator_id], "seeds": [0]})
+    real, answers = Harvest.poll, []
+
+    def changed_meanwhile(self: Harvest) -> None:
+        if not answers:
+            answers.append(as_lead.patch(url, json={"sampler": {"steps": 3}}).status_code)
+        real(self)
+
+    monkeypatch.setattr(Harvest, "poll", changed_meanwhile)
+    job = run_job(settings, database, blobs)
+    assert answers == [200]
+    assert (job.state, job.error_code) == ("failed", "generator_changed")
+    assert candidates(database) == [] and not as_lead.get(url).json()["is_frozen"]
+
+    as_lead.post(GENERATIONS, json={"generator_ids": [generator_id], "seeds": [0]})
+    assert run_job(settings, database, blobs).state == "succeeded"
+    assert [row.sampler["steps"] for row in candidates(database)] == [3] * conditions
+    assert as_lead.patch(url, json={"sampler": {"steps": 4}}).json()["code"] == "generator_frozen"
+
+
+@on_sqlite
 def test_verdicts_of_the_exact_judge_are_kept(as_lead, new_generator, pipeline_folder, settings, database, blobs):
     import json
 

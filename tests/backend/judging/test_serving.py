@@ -10,6 +10,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import func, select
 
+from backend.catalogue.service import remove_member
 from backend.judging import overlap, repository_leases, service, supervision
 from backend.judging.models import Assignment, Comparison, Judgment, Purpose, Vote
 from backend.judging.models_serving import GoldAnswer, Standing
@@ -232,6 +233,76 @@ def test_work_judged_anew_leaves_no_vote_and_goes_to_others(database):
         supervision.pause(session, lead, world.project, ann.id, "Please call me.")
     assert claim(database, world, ann).reason == "Please call me."
     assert len(claim(database, world, ben, 5).rows) == 3
+    check(database)
+
+
+def _put_back(database, world, person, comparisons: int = 2) -> list[int]:
+    """Assignments of the person that ended without an answer: the first by time, the others given back."""
+    ids = [row.assignment.id for row in claim(database, world, person, comparisons).rows]
+    with database.transaction() as session:
+        for assignment in ids[1:]:
+            service.release(session, person, assignment)
+    with database.transaction() as session:
+        service.expire(session, now=utcnow() + timedelta(minutes=2))
+    return ids
+
+
+def _takes_nothing_up(database, person, assignments) -> bool:
+    for act in (answer, renew):
+        for assignment in assignments:
+            with pytest.raises(service.LeaseLost):
+                act(database, person, assignment)
+    check(database)
+    with database.reading() as session:
+        return session.scalar(select(Vote.id).where(Vote.person_id == person.id)) is None
+
+
+def test_who_is_paused_takes_nothing_up_again_until_they_may_go_on(database):
+    world = build(database, comparisons=8, wanted=2)
+    ann, ben, lead = add_annotator(database, world), add_annotator(database, world), add_person(database, "lead")
+    late = _put_back(database, world, ben)
+    *ended, skipped, held = _put_back(database, world, ann, 4)
+    answer(database, ann, skipped, AnswerIn(outcome="skip", skip_reason="cannot_tell"))
+    renew(database, ann, held)
+    with database.transaction() as session:
+        supervision.pause(session, lead, world.project, ann.id, "Please call me.")
+    assert _takes_nothing_up(database, ann, [*ended, held])
+    assert claim(database, world, ann, holding=ended).lost == ended
+    with pytest.raises(service.LeaseLost), database.transaction() as session:
+        service.revise(session, ann, TIE, assignment_id=skipped)
+    for assignment in late:
+        answer(database, ben, assignment)
+    with database.transaction() as session:
+        supervision.resume(session, lead, world.project, ann.id)
+    for assignment in ended:
+        answer(database, ann, assignment)
+    check(database)
+    with database.reading() as session:
+        assert sorted(session.scalars(select(Vote.person_id))) == sorted([ann.id, ann.id, ben.id, ben.id])
+
+
+def test_who_failed_the_attention_check_takes_nothing_up_again(database):
+    settings = {"gold_rate": 1.0, "gold_pass_percent": 70, "gold_minimum": 1}
+    world, _ = gold_world(database, gold=1, settings=settings)
+    ann = add_annotator(database, world)
+    gold, *others = claim(database, world, ann, 3).rows
+    assert [row.assignment.purpose for row in others] == ["regular", "regular"]
+    answer(database, ann, gold.assignment.id, TIE)
+    with database.transaction() as session:
+        service.expire(session, now=utcnow() + timedelta(minutes=2))
+    assert _takes_nothing_up(database, ann, [row.assignment.id for row in others])
+
+
+def test_who_left_the_project_takes_nothing_up_again_and_an_admin_needs_not_be_in_it(database):
+    world = build(database, comparisons=8)
+    ann, lead = add_annotator(database, world), add_person(database, "lead")
+    admin = add_person(database, "admin")
+    ended, of_admin = _put_back(database, world, ann), _put_back(database, world, admin)
+    with database.transaction() as session:
+        remove_member(session, lead, world.project, ann.id)
+    assert _takes_nothing_up(database, ann, ended)
+    for assignment in of_admin:
+        answer(database, admin, assignment)
     check(database)
 
 

@@ -25,7 +25,17 @@ def chunks(count: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(("path", "size"), [("/login", 2 * MB), ("/api/v1/projects/p/imports", 3 * MB)])
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        ("/login", 2 * MB),
+        # Open to everybody, and no import whatever they end in.
+        ("/invite/import", 2 * MB),
+        ("/login/link/imports", 2 * MB),
+        ("/projects/p/import", 3 * MB),
+        ("/api/v1/projects/p/imports", 3 * MB),
+    ],
+)
 def test_what_is_larger_than_its_address_takes_is_refused(small: FastAPI, path: str, size: int) -> None:
     client = TestClient(small)
     allowed = client.post(path, content=bytes(size - 1))

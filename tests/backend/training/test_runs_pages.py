@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from backend.accounts.models import Role
+from backend.catalogue.models import Generator
+from backend.datasets.models import Snapshot
 from backend.kit.database import Database, utcnow
 from backend.training.models import Run, RunEvent
 from tests.backend.training.conftest import World
@@ -120,6 +122,28 @@ def test_two_runs_side_by_side(lead: TestClient, world: World, run_id: int, data
     assert page.status_code == 200 and "objective.beta" in page.text and "900.0" in page.text
     assert "run 1: D_w, winners" in page.text and "run 2: D_w, winners" in page.text
     assert lead.get("/projects/street/runs/compare", headers=PAGE).status_code == 200
+
+
+@pytest.mark.parametrize("query", ["a={}&b=", "a=&b={}", "a=&b="])
+def test_a_choice_that_is_not_made_yet_is_asked_for(lead: TestClient, world: World, run_id: int, query: str) -> None:
+    lead.post("/api/v1/runs", json=world.body(overrides={"objective.beta": 900}))
+    page = lead.get(f"/projects/street/runs/compare?{query.format(run_id)}", headers=PAGE)
+    assert page.status_code == 200 and "Choose two runs above" in page.text
+    assert f'<option value="{run_id}" selected' in page.text or query == "a=&b="
+
+
+def test_a_finished_run_leads_to_its_generator(lead: TestClient, world: World, run_id: int, database: Database) -> None:
+    with database.transaction() as session:
+        child = Generator(project_id=world.project_id, name="tuned", parent_id=world.generator_id, run_id=run_id)
+        session.add(child)
+        session.flush()
+        run = session.get_one(Run, run_id)
+        run.state, run.generator_id = "finished", child.id
+        run.adapter_digest = session.get_one(Snapshot, world.snapshot_id).archive_digest
+    page = lead.get(f"/projects/street/runs/{run_id}", headers=PAGE).text
+    [(path, anchor)] = re.findall(r'<a href="([^"#]*)#?([^"]*)">tuned</a>', page)
+    target = lead.get(path, headers=PAGE)
+    assert target.status_code == 200 and f'id="{anchor}"' in target.text
 
 
 def test_the_log_is_for_admins(app: FastAPI, lead: TestClient, world: World, run_id: int, database: Database) -> None:
