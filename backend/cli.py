@@ -232,6 +232,8 @@ def main() -> None:
     try:
         app()
     except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
             typer.echo(f"INPAINTDPO_{name} cannot be used: {problem['msg']} (it is {problem['input']!r}).", err=True)

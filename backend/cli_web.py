@@ -7,6 +7,7 @@ import socket
 import structlog
 import uvicorn
 from starlette.datastructures import State
+from starlette.types import ASGIApp
 
 from backend.app import create_app
 from backend.settings import Settings
@@ -66,17 +67,23 @@ class WebServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, listener: socket.socket) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code."""
-    app = create_app(settings)
-    config = uvicorn.Config(
+def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
         app,
         log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        forwarded_allow_ips=settings.trusted_proxies,
     )
+
+
+def serve(settings: Settings, listener: socket.socket) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code."""
+    app = create_app(settings)
+    config = configured(app, settings)
     log.info("web ready", address=address_of(listener, settings))
     # uvicorn raises the signal again when it has stopped; with its own end a server has done what was asked.
     for number in (signal.SIGTERM, signal.SIGINT):

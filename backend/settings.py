@@ -17,6 +17,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the web server binds to.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the web server; 0 lets the system choose.")
     public_url: str | None = Field(None, description="URL people use, when a proxy stands in front.")
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1", description="Proxies in front whose word of a visitor's address is taken, comma-separated."
+    )
     database_url: str | None = Field(None, description="SQLAlchemy URL; SQLite under HOME when empty.")
     broker_url: str | None = Field(None, description="Celery broker; a folder under HOME when empty.")
     blob_url: str | None = Field(None, description="s3://bucket/prefix or file:///path; HOME/blobs when empty.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from backend.catalogue import repository
@@ -18,7 +19,7 @@ from backend.catalogue.service import create_project
 from backend.catalogue.sources import BucketSource, FolderSource, Source, ZipSource
 from backend.kit.blobs import open_blobs
 from backend.kit.database import Database
-from backend.kit.errors import AppError, NotFound
+from backend.kit.errors import AppError, Invalid, NotFound
 from backend.kit.migrations import migrate
 from backend.settings import Settings
 
@@ -106,9 +107,10 @@ def _project(session: Session, slug: str | None, *, may_make: bool) -> Project |
     """The project of that name, made where it is missing and may be made; None for one that is only checked for."""
     if slug is not None:
         found = repository.project_by_slug(session, slug)
-        if found is not None or not may_make:
+        if found is not None:
             return found
-        return create_project(session, None, ProjectCreate(name=slug, slug=slug))
+        new = _new_project(slug)
+        return create_project(session, None, new) if may_make else None
     projects = repository.all_projects(session)
     if len(projects) == 1:
         return projects[0]
@@ -116,8 +118,18 @@ def _project(session: Session, slug: str | None, *, may_make: bool) -> Project |
     raise NotFound(
         f"There are several projects ({names}): name one with --project."
         if projects
-        else "There is no project yet: --project NAME makes one."
+        else "There is no project yet: --project SHORT-NAME makes one."
     )
+
+
+def _new_project(slug: str) -> ProjectCreate:
+    try:
+        return ProjectCreate(name=slug, slug=slug)
+    except ValidationError:
+        raise Invalid(
+            f"There is no project “{slug}”, and none can be made by that name: a short name has small letters, digits "
+            "and single hyphens, such as street-scenes."
+        ) from None
 
 
 def _tell(report: ImportReport) -> None:

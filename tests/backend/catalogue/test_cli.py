@@ -54,3 +54,11 @@ def test_an_import_makes_its_project_and_a_second_one_changes_nothing(run, sqlit
 def test_a_manifest_that_is_not_there_is_said_in_words(run, tmp_path: Path) -> None:
     missing = run(tmp_path / "none.zip", "--project", "street")
     assert missing.exit_code == 2 and "There is no file" in missing.output and "Traceback" not in missing.output
+
+
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_a_name_that_no_project_can_have_is_refused_in_words(run, sqlite_url: str, options: list[str]) -> None:
+    answer = run(EXAMPLE, "--project", "My Street", *options)
+    assert answer.exit_code == 2
+    assert "“My Street”" in answer.output and "such as street-scenes" in answer.output
+    assert projects(sqlite_url) == []

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fastapi.testclient import TestClient
 from moto.server import ThreadedMotoServer
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from typer.testing import CliRunner
 
 from backend.cli import app
+from backend.cli_web import configured
 from backend.kit.blobs import S3Blobs
 from backend.settings import Settings
 
@@ -62,6 +66,8 @@ def test_the_composition_is_whole() -> None:
             assert volume.split(":")[0] in document["volumes"]
     (device,) = services["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["driver"] == "nvidia"
+    # What .env sets reaches every service of ours, not only what the composition names.
+    assert all("env_file" in service for service in services.values() if "build" in service)
     known = {f"INPAINTDPO_{name.upper()}" for name in Settings.model_fields}
     ours = {name for name in services["web"]["environment"] if name.startswith("INPAINTDPO_")}
     assert ours <= known
@@ -69,6 +75,21 @@ def test_the_composition_is_whole() -> None:
     for name in ("web", "worker-cpu", "worker-gpu", "migrate", "bucket"):
         command, *_ = services[name]["command"]
         assert runner.invoke(app, [command, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize(("proxies", "seen"), [("10.0.0.0/8", "203.0.113.7"), ("127.0.0.1,::1", "10.0.0.9")])
+def test_a_visitors_address_is_taken_from_trusted_proxies_only(proxies: str, seen: str) -> None:
+    addresses = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        addresses.append(scope["client"][0])
+        await PlainTextResponse("")(scope, receive, send)
+
+    config = configured(app, Settings(trusted_proxies=proxies))
+    config.load()
+    client = TestClient(config.loaded_app, client=("10.0.0.9", 50_000))
+    client.get("/", headers={"x-forwarded-for": "203.0.113.7"})
+    assert addresses == [seen]
 
 
 def test_the_images_run_without_root() -> None:
