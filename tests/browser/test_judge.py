@@ -240,3 +240,119 @@ def test_each_answer_brings_the_next_without_asking_apart(logged_in, database, b
     assert len(judgments(database)) == 6
     # A claim at the start; more only where an answer found nothing behind the place it looked at.
     assert sum(url.endswith("/assignments") for url in sent) <= 3
+
+
+def test_enter_on_the_way_back_follows_it_and_answers_nothing(logged_in, database, world):
+    page = open_page(logged_in(add_annotator(database, world)))
+    page.keyboard.press("ArrowLeft")
+    page.locator(".home").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/projects/street-scenes")
+    assert judgments(database) == []
+
+
+def test_a_proxys_sign_in_page_is_not_taken_for_an_answer(logged_in, database, world):
+    context = logged_in(add_annotator(database, world))
+    context.route("**/assignments", lambda route: route.fulfill(content_type="text/html", body="<h1>Sign in</h1>"))
+    page = context.new_page()
+    page.goto(PAGE)
+    go = page.locator("#rest button.go")
+    expect(go).to_be_visible()
+    context.unroute("**/assignments")
+    go.click()
+    ready(page)
+    context.route("**/judgment", lambda route: route.fulfill(content_type="text/html", body="<h1>Sign in</h1>"))
+    answer(page, "t")
+    expect(page.locator("#saved")).to_have_text(re.compile(r"waiting for the network \(1\)"))
+    assert judgments(database) == []
+    context.unroute("**/judgment")
+    saved(page)
+    assert [row.outcome for row in judgments(database)] == ["tie"]
+
+
+def test_a_connection_that_drops_after_the_headers_is_tried_again(logged_in, database, world):
+    page = open_page(logged_in(add_annotator(database, world)))
+    page.wait_for_load_state("networkidle")
+    page.evaluate(
+        """() => {
+            const { text } = Response.prototype;
+            Response.prototype.text = function () {
+                Response.prototype.text = text;
+                return Promise.reject(new TypeError("network error"));
+            };
+        }"""
+    )
+    answer(page, "t")
+    saved(page)
+    assert [row.outcome for row in judgments(database)] == ["tie"]
+
+
+def test_an_answer_after_a_weekend_counts(logged_in, database, world):
+    page = logged_in(add_annotator(database, world)).new_page()
+    page.clock.install()
+    page.goto(PAGE)
+    ready(page)
+    page.clock.fast_forward(72 * 3_600_000)
+    answer(page, "t")
+    saved(page)
+    (row,) = judgments(database)
+    assert (row.outcome, row.seconds) == ("tie", 86_400)
+
+
+def lose(page: Page, shown: str) -> None:
+    """The service says at the next look that the lease of what is shown has gone."""
+
+    def without(route):
+        response = route.fetch()
+        body = response.json()
+        body["lost"].append(int(shown))
+        route.fulfill(response=response, json=body)
+
+    page.route("**/assignments", without, times=1)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#toast")).to_be_visible()
+
+
+def test_a_lease_lost_in_a_pause_leaves_the_pause(logged_in, database, world):
+    page = open_page(logged_in(add_annotator(database, world)))
+    page.wait_for_load_state("networkidle")
+    shown = ready(page)
+    page.keyboard.press("Escape")
+    expect(page.locator("#rest .go")).to_be_visible()
+    lose(page, shown)
+    page.wait_for_timeout(500)
+    expect(page.locator("#rest .sign")).to_be_visible()
+    expect(page.locator("#stage")).to_be_hidden()
+    page.locator("#rest .go").click()
+    assert ready(page) != shown
+    answer(page, "t")
+    saved(page)
+    assert len(judgments(database)) == 1
+
+
+def test_words_typed_while_a_lease_is_lost_answer_nothing(logged_in, database, world):
+    page = open_page(logged_in(add_annotator(database, world)))
+    page.wait_for_load_state("networkidle")
+    shown = ready(page)
+    page.keyboard.press("o")
+    page.keyboard.type("the boat ")
+    lose(page, shown)
+    expect(page.locator("#rest .sign")).to_be_visible()
+    page.keyboard.type("bobs, tilts x1 t")
+    page.wait_for_timeout(500)
+    expect(page.locator("#rest .sign")).to_be_visible()
+    page.keyboard.press("Enter")
+    assert ready(page) != shown
+    expect(page.locator("#row-answer")).to_be_visible()
+    assert judgments(database) == []
+
+
+def test_a_warning_leaves_the_keys_and_the_guide_on_a_phones_screen(logged_in, database, world):
+    context = logged_in(add_annotator(database, world), width=390, height=844)
+    page = open_page(context)
+    page.wait_for_load_state("networkidle")
+    context.set_offline(True)
+    answer(page, "t")
+    expect(page.locator("#saved")).to_have_text(re.compile("waiting for the network"))
+    expect(page.locator("#pace")).to_be_hidden()
+    expect(page.locator("#open-guide")).to_be_in_viewport(ratio=1)

@@ -134,6 +134,25 @@ def test_an_arena_tells_its_makers_after_the_vote(logged_in, database, blobs):
     assert len(judgments(database)) == 1
 
 
+def test_makers_are_told_of_the_vote_they_belong_to(logged_in, database, blobs):
+    options = {"kind": ComparisonKind.ARENA, "settings": {"reveal_after_vote": True}}
+    page = open_page(logged_in(add_annotator(database, world_of(database, blobs, **options))))
+    page.wait_for_load_state("networkidle")
+    held = []
+    page.route("**/judgment", lambda route: held.append(route))
+    with page.expect_request("**/judgment"):
+        answer(page, "ArrowLeft")
+    answer(page, "ArrowRight")
+    with page.expect_request("**/judgment"):
+        held[0].continue_()
+    ready(page)
+    expect(page.locator("#hint")).to_have_text("last: ✓ 2")
+    held[1].continue_()
+    expect(page.locator("#hint")).to_have_text(re.compile("^last: ✓ 2 · 1: (base|tuned) · 2: (base|tuned)$"))
+    saved(page)
+    assert len(judgments(database)) == 2
+
+
 def test_a_closed_laptop_ends_with_one_judgment(logged_in, database, blobs):
     """Asleep for hours: the lease has run out, the network comes back with the lid, the answer still counts, once."""
     context = logged_in(add_annotator(database, world_of(database, blobs)))

@@ -1,10 +1,12 @@
 """The page of a run in a real browser: curves and progress follow the event stream, without a script it still shows."""
 
+import re
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from backend.kit.blobs import LocalBlobs
 from backend.kit.database import Database, utcnow
@@ -83,6 +85,29 @@ def test_curves_follow_the_stream(run_url: str, world: World, database: Database
     expect(page.locator("#standing-words")).to_have_text("Stopped on request")
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     assert problems == []
+
+
+def test_the_stream_begins_again_after_a_proxys_502(
+    run_url: str, world: World, database: Database, logged_in: LogIn
+) -> None:
+    page = logged_in(world.lead).new_page()
+    asked: list[str] = []
+
+    def fail_once(route: Route) -> None:
+        name = urlsplit(route.request.url).path.rpartition("/")[2]
+        asked.append(name)
+        if asked.count(name) == 1:
+            route.fulfill(status=502, content_type="text/html", body="<h1>Bad gateway</h1>")
+        else:
+            route.continue_()
+
+    page.route(re.compile(r"/api/v1/runs/\d+/"), fail_once)
+    page.goto(run_url)
+    page.wait_for_timeout(11_000)
+    tell(database, int(run_url.rpartition("/")[2]), 2, 3, 0.75)
+    expect(page.locator("#standing-steps")).to_have_text("Step 3 of 6")
+    expect(page.locator('[data-chart="drift"] .legend b').first).to_have_text("−0.75")
+    assert asked.count("stream") == 2
 
 
 def test_the_page_fits_a_phone(run_url: str, world: World, logged_in: LogIn) -> None:

@@ -11,18 +11,20 @@ export class Problem extends Error {
   }
 }
 
+function unreachable() {
+  return new Problem({ status: 0, code: "unreachable", detail: "The server cannot be reached. Check the network and try again." });
+}
+
 export function csrfToken() {
   return document.querySelector('meta[name="csrf-token"]')?.content ?? "";
 }
 
-/** Fetches the CSRF token of the present session; false when nobody, or somebody else, is logged in. */
-export async function renewToken() {
-  const response = await fetch("/api/v1/me", { headers: { accept: "application/json" }, credentials: "same-origin" });
-  const me = response.ok ? await response.json() : {};
-  const { person } = document.body.dataset;
-  const token = !person || String(me.id) === person ? me.csrf_token : null;
-  if (token) document.querySelector('meta[name="csrf-token"]').content = token;
-  return Boolean(token);
+async function renewed() {
+  try {
+    return await (await import("./token.js")).renewToken();
+  } catch {
+    throw unreachable();
+  }
 }
 
 /**
@@ -40,6 +42,7 @@ async function send(method, url, body, options, mayRetry) {
   const plain = body !== undefined && !(body instanceof FormData) && !(body instanceof Blob);
   if (plain) headers["content-type"] = "application/json";
   let response;
+  let answer;
   try {
     response = await fetch(url, {
       method,
@@ -49,15 +52,16 @@ async function send(method, url, body, options, mayRetry) {
       signal: options.signal,
       keepalive: options.keepalive,
     });
+    // A connection may drop after the headers too.
+    const text = await response.text();
+    const isJson = (response.headers.get("content-type") ?? "").includes("json");
+    answer = isJson && text ? JSON.parse(text) : null;
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ status: 0, code: "unreachable", detail: "The server cannot be reached. Check the network and try again." });
+    throw unreachable();
   }
-  const text = await response.text();
-  const isJson = (response.headers.get("content-type") ?? "").includes("json");
-  const answer = isJson && text ? JSON.parse(text) : null;
   if (response.ok) return answer;
   // The reader logged in again in another tab: the session is good, only the token this page came with is old.
-  if (answer?.code === "csrf_failed" && mayRetry && (await renewToken())) return send(method, url, body, options, false);
+  if (answer?.code === "csrf_failed" && mayRetry && (await renewed())) return send(method, url, body, options, false);
   throw new Problem(answer ?? { status: response.status, detail: `The server answered ${response.status}. Try again in a moment.` });
 }

@@ -1,7 +1,7 @@
 // The page of a run, live: curves and progress from the event stream, the rest taken anew from the server when it changes.
 
 import { Board } from "./charts.js";
-import { request } from "./http.js";
+import { Problem, request } from "./http.js";
 
 const run = document.getElementById("run");
 const specs = JSON.parse(document.getElementById("chart-specs").textContent);
@@ -12,6 +12,7 @@ const board = new Board(document.getElementById("charts"), specs, Number(run.dat
 // Parts of the page that the server draws; after one of these events they may have changed.
 const CHANGES = ["started", "resumed", "plan", "sample", "checkpoint", "warning", "finished", "failed", "cancelled"];
 const REDRAW_AFTER_MS = 400;
+const AGAIN_MS = 5000;
 
 function hasCurves() {
   document.getElementById("charts-empty").hidden = true;
@@ -94,8 +95,10 @@ function showState(state) {
   run.dataset.state = state.state;
 }
 
+let stream = null;
+
 function listen(after) {
-  const stream = new EventSource(`${run.dataset.stream}?after=${after}`);
+  stream = new EventSource(`${run.dataset.stream}?after=${after}`);
   const on = (kind, action) => stream.addEventListener(kind, (event) => action(JSON.parse(event.data)));
   for (const kind of ["metrics", "validation"]) {
     on(kind, (event) => {
@@ -111,16 +114,34 @@ function listen(after) {
     showState(state);
     redrawSoon();
   });
-  window.addEventListener("pagehide", () => stream.close());
-  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  // It comes back by itself from a lost connection, but not from a proxy's 502 while the server restarts.
+  stream.addEventListener("error", () => { if (stream.readyState === EventSource.CLOSED) setTimeout(beginAgain, AGAIN_MS); });
 }
 
 async function begin() {
-  const curves = await request("GET", run.dataset.curves);
+  let curves;
+  try {
+    curves = await request("GET", run.dataset.curves);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+  }
+  if (!curves) {
+    setTimeout(beginAgain, AGAIN_MS);
+    return;
+  }
   board.load(curves.series);
   if (curves.series.length) hasCurves();
   if (run.dataset.active) listen(curves.last_seq);
 }
+
+/** The curves tell what the stream has missed, the page tells the rest. */
+function beginAgain() {
+  redrawSoon();
+  begin();
+}
+
+window.addEventListener("pagehide", () => stream?.close());
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
 showSamples();
 begin();

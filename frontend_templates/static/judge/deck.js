@@ -111,9 +111,10 @@ export class Deck {
     byId("hint").textContent = hint || this.lastWords;
   }
 
-  last(answer) {
+  last(answer, id) {
     const words = answer.outcome === "choice" ? `✓ ${answer.choice === "left" ? 1 : 2}` : say(`outcomes.${answer.outcome}`);
-    this.lastWords = say("last", { words });
+    this.lastId = id;
+    this.lastWords = this.lastAnswer = say("last", { words });
   }
 
   saved(outbox, isOffline = false) {

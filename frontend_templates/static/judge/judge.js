@@ -18,6 +18,8 @@ const HISTORY = 50;
 const LATER = ["pointer", "rest", "past", "outline", "regions"];
 // Whoever has not touched the page for so long has had a break already.
 const BREAK_MS = 180_000;
+// The service takes no longer look; a screen left open over a weekend must not cost the answer.
+const MOST_SECONDS = 86_400;
 
 export class Judge {
   constructor(Sending = Outbox, Serving = Queue) {
@@ -31,7 +33,7 @@ export class Judge {
     this.resting = "loading";
     this.done = 0;
     this.active = this.since = performance.now();
-    this.outbox = new Sending(page.person, page.project, () => this.queue.claim());
+    this.outbox = new Sending(page.person, page.project, () => (this.resting === "elsewhere" ? null : this.queue.claim()));
     const hands = {
       ids: () => [...this.outbox.assignments, ...(this.current && !this.editing ? [this.current.id] : []), ...(this.parked ? [this.parked.item.id] : [])],
       showing: () => Boolean(this.parked || (this.current && !this.editing && !this.outbox.assignments.includes(this.current.id))),
@@ -52,11 +54,11 @@ export class Judge {
     addEventListener("beforeunload", (event) => {
       if (this.outbox.waiting && this.outbox.state !== "loggedOut") event.preventDefault();
     });
-    addEventListener("online", () => this.queue.fill());
+    addEventListener("online", () => this.#ask());
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible") {
         this.outbox.kick();
-        this.queue.fill();
+        this.#ask();
       }
     });
     // After a mouse click the keys are the page's again, not the button's.
@@ -117,7 +119,12 @@ export class Judge {
 
   /** Claims what is missing, unless an answer on its way asks for it. */
   #fill() {
-    if (!this.outbox.asking) this.queue.fill();
+    if (!this.outbox.asking) this.#ask();
+  }
+
+  /** Claims what is missing, unless another window does. */
+  #ask() {
+    if (this.resting !== "elsewhere") this.queue.fill();
   }
 
   #restingState() {
@@ -237,7 +244,7 @@ export class Judge {
   }
 
   get seconds() {
-    return this.spent + (performance.now() - this.shownAt) / 1000;
+    return Math.min(MOST_SECONDS, this.spent + (performance.now() - this.shownAt) / 1000);
   }
 
   leave(body) {
@@ -254,7 +261,7 @@ export class Judge {
     else this.history.push({ item, answer: stored });
     this.history.splice(0, Math.max(0, this.history.length - HISTORY));
     sessionStorage.removeItem("inpaintdpo.draft");
-    this.deck.last(stored);
+    this.deck.last(stored, item.id);
     this.#pace();
     this.next();
   }
@@ -286,7 +293,11 @@ export class Judge {
 
   async goOn() {
     const was = this.resting;
-    if (was === "resting") {
+    if (was === "resting" && !this.draft) {
+      this.since = performance.now();
+      this.deck.rest("loading");
+      this.next();
+    } else if (was === "resting") {
       this.deck.wake();
       this.shownAt = this.since = performance.now();
       this.queue.fill();
@@ -354,24 +365,22 @@ export class Judge {
   }
 
   #onLost(ids) {
-    if (this.current && !this.editing && ids.includes(this.current.id)) {
-      this.deck.toast(say("toasts.lost"));
-      this.draft = null;
-      this.next();
-    }
     if (this.parked && ids.includes(this.parked.item.id)) this.parked = null;
+    if (!this.current || this.editing || !ids.includes(this.current.id)) return;
+    this.draft = null;
+    this.#past("lose", this.current);
   }
 
   #onStored({ judgment, claim }) {
-    if (judgment.revealed) this.#past("reveal", judgment.revealed);
+    if (judgment.revealed) this.#past("reveal", judgment);
     if (judgment.next) this.queue.accept(judgment.next, claim);
-    else if (claim) this.queue.fill();
+    else if (claim) this.#ask();
   }
 
   #onRefused({ entry, problem }) {
     this.history = this.history.filter((each) => each.item.id !== entry.assignment);
     this.#past("refuse", problem);
-    this.queue.fill();
+    this.#ask();
   }
 }
 

@@ -57,8 +57,9 @@ export function listenToKeys(judge) {
       return;
     }
     if (isOpen) return;
+    const control = event.target.closest("a[href], button");
     if (judge.resting) {
-      if (judge.resting === "resting" && (key === "escape" || (key === "enter" && event.target.className !== "go"))) judge.goOn();
+      if (judge.resting === "resting" && (key === "escape" || (key === "enter" && !control))) judge.goOn();
       if (key === "z") judge.undo();
       return;
     }
@@ -67,8 +68,8 @@ export function listenToKeys(judge) {
       stage.flicker(true);
       return;
     }
-    // Enter on a focused button presses that button; everywhere else it sends.
-    if (key === "enter" && event.target instanceof HTMLButtonElement && event.target.matches(":focus-visible")) return;
+    // Enter on a focused button or link is for that; everywhere else it sends.
+    if (key === "enter" && control?.matches(":focus-visible")) return;
     if (event.repeat && !["+", "-", "="].includes(key)) {
       event.preventDefault();
       return;

@@ -99,6 +99,8 @@ export class Outbox extends EventTarget {
       this.asking = Boolean(claim);
       const body = claim ? { ...entry.body, next: claim } : entry.body;
       const judgment = await request(method, url, body, { headers, keepalive: true });
+      // The sign-in page of a proxy comes with 200 as well.
+      if (!judgment?.id) throw new Problem({ status: 0, code: "unreachable" });
       this.asking = false;
       this.dispatchEvent(new CustomEvent("stored", { detail: { judgment, claim } }));
       return true;

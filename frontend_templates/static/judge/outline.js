@@ -1,6 +1,6 @@
 // The subject's outline from its mask, as an SVG path in image coordinates (marching squares through edge midpoints).
 
-import { drawn } from "./stage.js";
+import { drawn, overlay } from "./drawing.js";
 
 // For each of the 16 corner patterns (bits: top-left, top-right, bottom-right, bottom-left inside) the segments between
 // the midpoints of the cell's edges (0 top, 1 right, 2 bottom, 3 left).
@@ -41,7 +41,7 @@ export function drawOutline(stage, mask) {
   if ("broken" in mask.dataset) return;
   const { d, width, height } = outlineOf(mask);
   for (const tile of stage.tiles.filter((each) => !each.outline)) {
-    tile.outline = stage.overlay(tile, "outline", width, height);
+    tile.outline = overlay(stage, tile, "outline", width, height);
     tile.outline.append(drawn("path", { d, class: "under" }), drawn("path", { d, class: "over" }));
   }
 }

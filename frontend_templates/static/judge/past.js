@@ -1,5 +1,5 @@
-// Answers given earlier: to go back to (after a reload the page remembers nothing, the server does), and what became of
-// them.
+// Answers given earlier: to go back to (after a reload the page remembers nothing, the server does), what became of
+// them, and what to do where a lease is lost.
 
 import { Problem, request } from "../js/http.js";
 import { Item } from "./queue.js";
@@ -55,9 +55,26 @@ export async function reopen(judge, assignmentId) {
   }
 }
 
+/** Goes on from a comparison whose lease is lost: to the next one, unless the page rests or somebody types. */
+export function lose(judge, item) {
+  const { deck, resting } = judge;
+  if (judge.current !== item) return;
+  if (resting !== "elsewhere") deck.toast(say("toasts.lost"));
+  const isTyping = !resting && deck.row === "other";
+  if (!isTyping && resting !== "resting" && resting !== "elsewhere") {
+    judge.next();
+    return;
+  }
+  judge.current = null;
+  delete document.body.dataset.ready;
+  // What is still being typed must neither answer the next one nor press a button of the rest.
+  if (isTyping) deck.rest("resting").then(() => document.activeElement?.blur());
+}
+
 /** Says who made the two images of the vote before. */
-export function reveal({ deck }, names) {
-  deck.lastWords += ` · ${names.map((name, index) => `${index + 1}: ${name}`).join(" · ")}`;
+export function reveal({ deck }, { assignment_id: id, revealed: names }) {
+  if (deck.lastId !== id) return;
+  deck.lastWords = [deck.lastAnswer, ...names.map((name, index) => `${index + 1}: ${name}`)].join(" · ");
   document.getElementById("hint").textContent = deck.lastWords;
 }
 

@@ -101,7 +101,9 @@ export class Queue extends EventTarget {
   async #fill() {
     const claim = this.claim();
     try {
-      this.accept(await request("POST", this.url, claim), claim);
+      const answer = await request("POST", this.url, claim);
+      if (!answer?.items) throw new Problem({ status: 0, code: "unreachable" });
+      this.accept(answer, claim);
       return;
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;

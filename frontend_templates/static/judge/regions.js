@@ -1,6 +1,6 @@
 // Places of a hallucination in a losing image: points and boxes, in fractions of it, by pointer or by keys alone.
 
-import { drawn } from "./stage.js";
+import { drawn, overlay } from "./drawing.js";
 import { say } from "./words.js";
 
 const MOST = 10;
@@ -62,7 +62,7 @@ export class Regions {
     const { stage, draft } = this.judge;
     stage.tiles.forEach((tile, index) => {
       const places = draft.state.marks[index] === "lose" ? draft.state.regions[index] : [];
-      tile.places ??= stage.overlay(tile, "places", 1, 1);
+      tile.places ??= overlay(stage, tile, "places", 1, 1);
       const shapes = places.flatMap((region) => [shape(region, "under"), shape(region, "over")]);
       if (rough?.index === index) shapes.push(shape(rough.region, "under"), shape(rough.region, "over"));
       if (this.active && this.cursor && draft.loser === index) {

@@ -27,6 +27,7 @@ class Lessons extends EventTarget {
     if (this.filled) return;
     try {
       const answer = await request(isTest ? "POST" : "GET", BASE, isTest ? {} : undefined);
+      if (!answer) throw new Problem({ status: 0, code: "unreachable" });
       const lessons = isTest ? answer.items : answer;
       this.filled = true;
       this.items = lessons.map((data) => new Item(data));
@@ -80,7 +81,9 @@ class Round extends Judge {
     const { seconds, ...answer } = body;
     for (;;) {
       try {
-        return await request("POST", `${BASE}/${lesson.id}`, answer);
+        const said = await request("POST", `${BASE}/${lesson.id}`, answer);
+        if (!said) throw new Problem({ status: 0, code: "unreachable" });
+        return said;
       } catch (problem) {
         if (problem.status !== 0 && problem.status < 500) throw problem;
         this.deck.toast(say("rests.offline.title"));

@@ -9,19 +9,11 @@ const CAPTION = 36;
 // A column of context must win by this much over a strip of it, or lose by less, to be taken.
 const COLUMN_BONUS = 1.03;
 const GLYPHS = { win: "✓", lose: "✗", tie: "=", both_good: "✓", both_bad: "✗" };
-const SVG = "http://www.w3.org/2000/svg";
 
 function element(tag, className, ...children) {
   const made = document.createElement(tag);
   made.className = className;
   made.append(...children);
-  return made;
-}
-
-/** An SVG element with these attributes. */
-export function drawn(tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   return made;
 }
 
@@ -144,15 +136,6 @@ export class Stage {
     const { mask } = this;
     const { drawOutline } = await import("./outline.js");
     if (this.outlined && mask === this.mask) drawOutline(this, mask);
-  }
-
-  /** A drawing over a tile's image that zooms with it; its coordinates reach to `width` and `height`. */
-  overlay(tile, className, width, height) {
-    const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", class: `layer ${className}`, "aria-hidden": "true" });
-    svg.style.transform = this.zoom.transform;
-    tile.layers.push(svg);
-    tile.frame.append(svg);
-    return svg;
   }
 
   /** The point (u, v) of a tile under the pointer, as fractions; the centre where it is over none. */
