@@ -12,6 +12,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ WARM_UP = 2
 BASE = "black-forest-labs/FLUX.1-Fill-dev"
 OFF = {"weight": 0.0}
 MASK_DPO = {"capo": OFF, "scpo": OFF, "replay": OFF}
+CHECKPOINTING = ("mask_dpo_checkpointing", "full")
+"""Arms of ours that have it anyway: the first is beside a plain loop that needs it."""
 FULL = {"capo": {"weight": 0.5}, "scpo": {"weight": 0.1}, "replay": {"weight": 1.0}}
 
 
@@ -179,21 +182,43 @@ def counted(objective: dict[str, Any], pairs: int, cached: bool) -> float:
     return predict(config, Load(SIDE, SIDE, 0), card)["flops_per_step"]
 
 
+def plain_timed(backbone: Any, pairs: int, small: bool) -> dict[str, Any]:
+    """The plain loop as our first arms are, or with checkpointing where its second copy leaves no room without."""
+    flops = counted(MASK_DPO, pairs, False)
+    if not small:
+        _set_checkpointing(backbone, False)
+        with suppress(torch.OutOfMemoryError):
+            return timed(plain(backbone, pairs), pairs, flops) | _checkpointing(backbone)
+        torch.cuda.empty_cache()
+    _set_checkpointing(backbone, True)
+    return timed(plain(backbone, pairs), pairs, flops) | _checkpointing(backbone)
+
+
+def _set_checkpointing(backbone: Any, on: bool) -> None:
+    (backbone.denoiser.enable_gradient_checkpointing if on else backbone.denoiser.disable_gradient_checkpointing)()
+
+
+def _checkpointing(backbone: Any) -> dict[str, bool]:
+    return {"checkpointing": backbone.denoiser.is_gradient_checkpointing}
+
+
 def measure(pairs: int = 1) -> dict[str, Any]:
-    """All arms on one GPU; ours with checkpointing where a pair would not fit without."""
+    """All arms on one GPU; each tells whether with checkpointing, which all have where a pair would not fit without."""
     backbone = backbone_of()
-    if torch.cuda.get_device_properties(0).total_memory < 130e9:
-        backbone.denoiser.enable_gradient_checkpointing()
+    small = torch.cuda.get_device_properties(0).total_memory < 130e9
+    _set_checkpointing(backbone, small)
     metrics: dict[str, Any] = {}
     for name, values, cached in (
         ("mask_dpo", MASK_DPO, False),
         ("mask_dpo_cached", MASK_DPO, True),
+        ("mask_dpo_checkpointing", MASK_DPO, False),
         ("full", FULL, False),
     ):
         objective = ObjectiveConfig.model_validate(values)
-        if name == "full":
-            backbone.denoiser.enable_gradient_checkpointing()
+        if name in CHECKPOINTING:
+            _set_checkpointing(backbone, True)
         step = ours(backbone, objective, layout_of(pairs, name == "full"), cached)
-        metrics[name] = timed(step, pairs, counted(values, pairs, cached))
-    peer = timed(plain(backbone, pairs), pairs, counted(MASK_DPO, pairs, False))
+        metrics[name] = timed(step, pairs, counted(values, pairs, cached)) | _checkpointing(backbone)
+        del step
+    peer = plain_timed(backbone, pairs, small)
     return {"name": "train", "model": "FLUX.1 Fill's shape, random weights", "metrics": metrics, "peer": peer}

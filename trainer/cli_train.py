@@ -187,7 +187,9 @@ def _run_train(options: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") == "0":  # torchrun's number of this process
         console.say("loading the libraries and planning the run")
     from trainer.engine import train  # before the plan, which counts what this process holds
+    from trainer.parallel import Processes
 
+    Processes.from_environment().take_device()  # the plan measures the GPU that is taken
     config, predicted = _planned(options, config, snapshot)
     result = train(
         options.snapshot, config, options.out, resume=options.resume == "auto", force=options.force,

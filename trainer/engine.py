@@ -197,7 +197,10 @@ class _Run:
         self.reference = prepare_reference(
             config, backbone, self.schedule, self.cache, self._progress("reference"), self.processes, force=force
         )
-        self.held_out = HeldOut(self.data.held_out, self.builder, backbone, config.objective, self.reference)
+        self.held_out = HeldOut(
+            self.data.held_out, self.builder, backbone, config.objective, self.reference,
+            self.schedule.pairs_at_once,
+        )  # fmt: skip
 
     def _progress(self, what: str) -> Progress:
         """A report that also heeds a wish to stop: several processes together, whichever of them was asked."""

@@ -89,20 +89,26 @@ def attention(name: str) -> Iterator[None]:
 def probe_attention(work: Callable[[], object], device: torch.device) -> dict[str, float]:
     """Seconds that `work`, a forward and backward of the run's own shape, takes on each backend that can run it.
 
-    Raises ConfigError when none can.
+    One whose memory does not suffice is left out; `work` lets go of the gradients that it left. Raises ConfigError when
+    none can run it, OutOfMemoryError when it was for want of memory.
     """
     found: dict[str, float] = {}
+    short: torch.OutOfMemoryError | None = None
     for name, backend in ATTENTION.items():
         if device.type == "cpu" and name not in ON_CPU:
             continue
         try:
             with sdpa_kernel([backend]):
-                seconds = [_timed(work, device) for _ in range(REPEATS + 1)]
+                found[name] = min([_timed(work, device) for _ in range(REPEATS + 1)][1:])
+        except torch.OutOfMemoryError as error:
+            short = error.with_traceback(None)  # its frames hold the activations
         except RuntimeError as error:
             if "kernel" not in str(error).lower():
                 raise
-            continue
-        found[name] = min(seconds[1:])
+        if name not in found and device.type == "cuda":
+            torch.cuda.empty_cache()
+    if not found and short:
+        raise short
     if not found:
         raise ConfigError("no_attention", "No attention backend can run this model: set training.attention=default.")
     return found

@@ -39,8 +39,7 @@ class Processes:
 
     def __enter__(self) -> Processes:
         if self.count > 1:
-            if torch.cuda.is_available():
-                torch.cuda.set_device(self.local_rank)
+            self.take_device()
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend, timeout=PATIENCE)
         return self
@@ -53,6 +52,11 @@ class Processes:
     def device(self) -> str | None:
         """The device of this process; None leaves the choice to the loader."""
         return f"cuda:{self.local_rank}" if self.count > 1 and torch.cuda.is_available() else None
+
+    def take_device(self) -> None:
+        """Make this process's GPU the one that it works on."""
+        if self.count > 1 and torch.cuda.is_available():
+            torch.cuda.set_device(self.local_rank)
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """This process's part of the items."""

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from trainer.data.encoders import Prints
     from trainer.data.shards import ShardStore
 
-HELD_OUT_AT_ONCE = 16
-"""Held-out pairs a forward."""
-
 
 class Schedule:
     """Pairs, slots and rows of each step: functions of config and snapshot, not of where a run stands."""
@@ -40,6 +37,7 @@ class Schedule:
         training = config.training
         micro_batch = training.micro_batch or -(-training.pairs_per_step // processes)
         held_out = config.validation.pairs if config.validation.every else 0
+        self.pairs_at_once = min(micro_batch, training.pairs_per_step)
         self._steps = training.steps
         self.data = TrainingData(
             snapshot, backbone, held_out_pairs=held_out, store=store, encode_batch=training.encode_batch,

@@ -72,6 +72,19 @@ def test_a_backend_that_cannot_run_is_left_out() -> None:
     assert list(probe_attention(masked, torch.device("cpu"))) == ["math"]
 
 
+def test_a_backend_without_memory_enough_is_left_out_and_the_others_are_timed() -> None:
+    short = {"flash"}
+
+    def work() -> None:
+        if ("flash" if torch.backends.cuda.flash_sdp_enabled() else "math") in short:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    assert list(probe_attention(work, torch.device("cpu"))) == ["math"]
+    short.add("math")
+    with pytest.raises(torch.OutOfMemoryError):
+        probe_attention(work, torch.device("cpu"))
+
+
 def test_the_repeated_blocks_are_those_that_are_compiled(pipeline_folder: Path) -> None:
     from trainer.backbones.load import load_backbone
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from trainer.contract.checkpoint import RunFolder
 from trainer.contract.config import RunConfig, apply_overrides
@@ -163,6 +164,15 @@ def test_another_number_of_processes_is_refused_with_words(
     with pytest.raises(ConfigError, match="shared by 2 processes, not 1"):
         train(snapshot_folder, config, folder.root, resume=True)
     assert train(snapshot_folder, config, folder.root, resume=True, force=True).state == "finished"
+
+
+def test_each_process_plans_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    Processes().take_device()
+    Processes(3, 4, 1).take_device()
+    assert taken == [1]
 
 
 def test_a_step_that_cannot_be_shared_out_is_refused() -> None:

@@ -108,7 +108,7 @@ class SD3ControlNetBackbone(RectifiedFlow, PipelineBackbone):
         dtype = model.dtype
         return {
             "hidden_states": noisy.to(dtype),
-            "timestep": t.to(dtype) * self.pipeline.scheduler.config.num_train_timesteps,
+            "timestep": t.float() * self.pipeline.scheduler.config.num_train_timesteps,
             "encoder_hidden_states": text["embeds"].to(dtype),
             "pooled_projections": text["pooled"].to(dtype),
             "return_dict": False,

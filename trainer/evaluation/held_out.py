@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainer.backbones.protocol import Backbone
 
 AT_ONCE = 16
-"""Held-out pairs a forward."""
+"""Held-out pairs a forward at most."""
 SHOWN = (
     "loss_preference", "d_win", "d_lose", "margin", "accuracy", "win_worse", "loss_foreground",
     "foreground_against_reference",
@@ -27,7 +27,7 @@ SHOWN = (
 
 
 class HeldOut:
-    """Measures a model on pairs of the validation split."""
+    """Measures a model on pairs of the validation split, no more of them a forward than `at_once`."""
 
     def __init__(
         self,
@@ -36,12 +36,13 @@ class HeldOut:
         backbone: Backbone,
         objective: ObjectiveConfig,
         reference: Reference,
+        at_once: int,
     ) -> None:
         self._builder = builder
         self._backbone = backbone
         self._reference = reference
         self._count = len(pairs)
-        self._batches = list(builder.batches_of_pairs(pairs, AT_ONCE))
+        self._batches = list(builder.batches_of_pairs(pairs, min(at_once, AT_ONCE)))
         # the healthy quantities are defined for a preference; SFT is measured as MaskDPO would see it
         self._objective = objective if objective.prefers else objective.model_copy(update={"preference": "mask_dpo"})
 

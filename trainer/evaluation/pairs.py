@@ -22,9 +22,11 @@ def measure_pairs(snapshot: Snapshot, backbone: Backbone, config: RunConfig) -> 
     if not held_out:
         return {}
     alone = replace(snapshot, pairs=held_out, winners=())  # what is not measured need not be encoded
-    pooling = config.objective.mask_pooling
+    pooling, training = config.objective.mask_pooling, config.training
     data = TrainingData(alone, backbone, held_out_pairs=len(held_out), mask_pooling=pooling)
     data.encode()
-    builder = RowBuilder(data, backbone, config.objective, config.training.seed)
+    builder = RowBuilder(data, backbone, config.objective, training.seed)
     reference = ModelReference(backbone, GUIDANCE)
-    return HeldOut(data.held_out, builder, backbone, config.objective, reference).measure(0, GUIDANCE).values
+    at_once = min(training.micro_batch or training.pairs_per_step, training.pairs_per_step)
+    held = HeldOut(data.held_out, builder, backbone, config.objective, reference, at_once)
+    return held.measure(0, GUIDANCE).values

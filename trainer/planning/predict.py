@@ -183,9 +183,12 @@ def memory_of(config: RunConfig, walked: Walk, stored: torch.dtype, encoders: in
     """Bytes by what they are for, and of the three phases whose largest is the peak."""
     loaded = frozen = sum(walked.bytes_by_part.values())  # loaded: while encoding
     encoding = encoders * stored.itemsize
-    trained = walked.trained * 4 * (1 + MOMENTS)
+    weights = walked.trained * 4
+    averaged = weights if config.training.ema else 0
+    held = averaged + (weights if config.validation.patience else 0)
+    trained = weights * (1 + MOMENTS) + held
     if config.training.method == "full":  # the weights themselves are counted among the frozen ones
-        trained = walked.trained * 4 * MOMENTS
+        trained = weights * MOMENTS + held
         frozen += walked.denoiser if config.reference.source == "model" else 0
         loaded -= walked.trained * (4 - stored.itemsize)
     shown = config.samples.conditions if config.samples.every else 0
@@ -197,7 +200,7 @@ def memory_of(config: RunConfig, walked: Walk, stored: torch.dtype, encoders: in
         "activation_bytes": activations,
         "encoding_bytes": loaded + encoding + walked.encode.peak * config.training.encode_batch,
         "training_bytes": frozen + trained + activations,
-        "sampling_bytes": frozen + trained + walked.trained * 4 + walked.decode.peak * shown,
+        "sampling_bytes": frozen + trained + weights + averaged + walked.decode.peak * shown,
     }
 
 
@@ -211,7 +214,7 @@ def _rehearsed(config: RunConfig, load: Load) -> float:
 
 
 def _rates(config: RunConfig, machine: Machine) -> Rates:
-    compute = torch.bfloat16 if machine.is_gpu else compute_type(config.model.dtype, torch.device("cpu"))
+    compute = compute_type(config.model.dtype, torch.device(machine.device))
     with threads(config.training.threads):
         return measure_rates(2048 if machine.is_gpu else 256, 3072 if machine.is_gpu else 512, compute, machine.device)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +61,14 @@ def test_the_controlnet_sees_what_the_pipeline_shows_it(backbone: Any, canvas: t
     assert mine.keys() == theirs.keys() >= {"hidden_states", "controlnet_cond", "pooled_projections"}
     for name, value in theirs.items():
         torch.testing.assert_close(mine[name], value, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_timestep_keeps_its_digits_in_bfloat16(backbone: Any) -> None:
+    """As in the pipeline, which hands the scheduler's timesteps over as they are."""
+    model = SimpleNamespace(dtype=torch.bfloat16)
+    given = backbone._inputs(model, noise_for(backbone), torch.tensor([0.9043, 0.5]), backbone.encode_text(PROMPTS))
+    assert given["hidden_states"].dtype == torch.bfloat16
+    torch.testing.assert_close(given["timestep"], torch.tensor([904.3, 500.0]))
 
 
 def test_the_mask_says_what_is_kept_and_the_background_is_black(backbone: Any, canvas: tuple[Tensor, Tensor]) -> None:

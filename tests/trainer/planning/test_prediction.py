@@ -185,6 +185,22 @@ def test_full_fine_tuning_holds_float32_weights_and_their_copy_on_a_gpu() -> Non
     assert copied["encoding_bytes"] == pytest.approx(lora["encoding_bytes"], rel=0.01)
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_an_average_and_the_best_weights_are_held_beside_the_trained_ones(method: str) -> None:
+    config = config_of("sd_inpaint_debug", method=method)
+
+    def planned(**changed: Any) -> dict[str, float]:
+        settings = {name.replace("_", ".", 1): value for name, value in changed.items()}
+        return predict(apply_overrides(config, settings), Load(SIDE, SIDE, 4), card(24), baseline=0)
+
+    plain, average, both = planned(), planned(training_ema=0.9), planned(training_ema=0.9, validation_patience=2)
+    weights = 4 * plain["trainable_parameters"]
+    for phase in ("trained_bytes", "training_bytes", "sampling_bytes"):
+        swapped = weights if phase == "sampling_bytes" else 0
+        assert average[phase] - plain[phase] == weights + swapped
+        assert both[phase] - average[phase] == weights
+
+
 def _chosen(micro_batch: int, checkpointing: bool, encode_batch: int) -> dict[str, Any]:
     return {
         "training.micro_batch": micro_batch,
@@ -196,6 +212,21 @@ def _chosen(micro_batch: int, checkpointing: bool, encode_batch: int) -> dict[st
 def test_a_roofline_takes_the_slower_of_arithmetic_and_memory() -> None:
     rates = Rates(flops=100.0, bytes=10.0, overhead=0.5)
     assert rates.seconds([Operation(200, 10), Operation(0, 40), Operation(0, 0)]) == pytest.approx(2 + 4 + 1.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_products_are_timed_in_the_type_that_a_gpu_computes_in(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer.planning import predict as module
+
+    timed: list[torch.dtype] = []
+
+    def kept(rows: int, width: int, dtype: torch.dtype, device: str) -> Rates:
+        timed.append(dtype)
+        return Rates(1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(module, "measure_rates", kept)
+    module._rates(apply_overrides(config_of("any"), {"model.dtype": dtype}), card(24))
+    assert timed == [getattr(torch, dtype)]
 
 
 def test_a_plan_here_tells_time_and_one_for_a_card_elsewhere_does_not() -> None:
