@@ -38,8 +38,8 @@ class Processes:
         return cls(*(int(os.environ.get(name, default)) for name, default in _ENVIRONMENT))
 
     def __enter__(self) -> Processes:
+        self.take_device()
         if self.count > 1:
-            self.take_device()
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend, timeout=PATIENCE)
         return self

@@ -20,7 +20,7 @@ from backend.preferences.scored import Floats, Mask, Scored, read_scored
 YIELD_THRESHOLDS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 # Pairs shown on either side of the threshold.
 AT_THE_EDGE = 3
-# Share of wrong pairs or winners from which they are worth a warning: at a tenth SpatialWorld lost 16 points.
+# From this share on a warning is due: annotators who err in a tenth cost SpatialWorld's study 16 points.
 CONTESTED_ABOVE = 0.1
 # What `consensus.above` allows for rounding.
 _ROUNDING = 1e-9
